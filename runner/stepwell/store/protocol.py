@@ -1,0 +1,149 @@
+"""The verbs of a store. Postgres and SQLite keep the same promises; one conformance suite holds them to it."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from stepwell.store.records import (
+    FunctionRow,
+    Journal,
+    Pile,
+    PileResult,
+    RecordedStep,
+    Registry,
+    RunFilter,
+    RunnerRow,
+    RunRow,
+    ScheduleRow,
+    Stats,
+    StoredEvent,
+    Violation,
+)
+
+
+class Store(Protocol):
+    """One well. Every verb is safe to send twice, and raises StoreUnavailable when the store can't be reached or is full."""
+
+    async def open(self) -> None:
+        """Connect; raise StoreError if the schema is missing or older than this program needs."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection; nothing that was promised is lost."""
+        ...
+
+    async def migrate(self) -> list[str]:
+        """Bring the schema up to date under a lock and return the names of the migrations applied (none: [])."""
+        ...
+
+    # --- the one write ---
+
+    async def commit(self, pile: Pile) -> PileResult:
+        """Write the pile in one transaction and answer only after it is durable; see `Pile` for what it promises."""
+        ...
+
+    # --- leases ---
+
+    async def enrol(self, runner: RunnerRow) -> None:
+        """Make the runner's lease row, or renew it whole; `expires` is a length in µs from the store's now."""
+        ...
+
+    def beat(self, runner_id: str, lease: int, now: int | None = None) -> bool:
+        """Renew the lease for `lease` µs, from any thread, blocking, on a connection of its own; False if it is gone."""
+        ...
+
+    async def leave(self, runner_id: str, now: int | None = None) -> None:
+        """End the runner's lease; runs that it still holds become claimable at once, and nothing is counted against them."""
+        ...
+
+    async def held(self, runner_id: str) -> list[tuple[str, int]]:
+        """The runs (with epoch) leased to this runner, for one that doesn't know whether its claim landed."""
+        ...
+
+    async def expire_all(self) -> int:
+        """End every lease at once: only for a store that this process alone has open (`dev` on SQLite)."""
+        ...
+
+    # --- registry ---
+
+    async def registry(self) -> Registry:
+        """One whole version of the registry."""
+        ...
+
+    async def register(self, owner: str, functions: Sequence[FunctionRow], schedules: Sequence[ScheduleRow]) -> int:
+        """Make these the owner's functions and schedules, all others of that owner gone; return the version.
+
+        The version moves only if something changed. A schedule that stays keeps its `last_due` and `next_due`.
+        """
+        ...
+
+    async def listen(self, pairs: Sequence[tuple[str, str]]) -> int:
+        """Add (event name, path) pairs that waits will listen on; return the version, moved only if one was new."""
+        ...
+
+    # --- resuming ---
+
+    async def journals(self, run_ids: Sequence[str]) -> dict[str, Journal]:
+        """The journals of live runs, in one read."""
+        ...
+
+    # --- for people ---
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """One run with its open waits, or None."""
+        ...
+
+    async def runs(self, which: RunFilter) -> list[RunRow]:
+        """Runs, newest first (without waits)."""
+        ...
+
+    async def steps(self, run_id: str) -> list[RecordedStep]:
+        """The run's journal with failed tries, in the order recorded."""
+        ...
+
+    async def attempts_between(self, run_id: str) -> RecordedStep | None:
+        """Failed tries of the code between steps (their `step` has an empty id), or None."""
+        ...
+
+    async def event(self, event_id: str) -> StoredEvent | None:
+        """One accepted event, or None."""
+        ...
+
+    async def events(self, name: str | None, before: str | None, limit: int) -> list[StoredEvent]:
+        """Events, newest first; `before` is the id of the last one seen."""
+        ...
+
+    async def decisions(self, event_id: str) -> list[tuple[str, str, str]]:
+        """(function, decision, detail) recorded for an event that did not start a function though its name matched."""
+        ...
+
+    async def key_holders(self, key: str) -> list[str]:
+        """The runs whose unexpired leases count under a concurrency key."""
+        ...
+
+    async def ledger(self, schedule_id: str, limit: int) -> list[tuple[int, int, str, str | None]]:
+        """(due, outcome, reason, run_id) of a schedule's ticks, newest first."""
+        ...
+
+    async def stats(self, now: int | None = None) -> Stats:
+        """The live figures, in one look, for `/metrics`."""
+        ...
+
+    # --- upkeep ---
+
+    async def retain(self, keep: int, now: int | None = None) -> int:
+        """Drop history older than `keep` µs that no live run needs, make room ahead; return partitions (or rows) dropped."""
+        ...
+
+    async def doctor(self, now: int | None = None) -> list[Violation]:
+        """Run the invariants that rows can show and return the broken ones."""
+        ...
+
+    # --- hints ---
+
+    async def hint(self, payload: str) -> None:
+        """Tell other processes that there may be news; best effort, never in the write path."""
+        ...
+
+    async def on_hint(self, hear: Callable[[str], None]) -> bool:
+        """Call `hear` for other processes' hints; False where hints can't be had (SQLite, a pooler): poll."""
+        ...
