@@ -186,6 +186,7 @@ class Turn:
     *not* recorded and comes back in `TurnResult.lost`. A step that is already recorded stays as it is and comes back in
     `lost` too, unless it was recorded with the same bytes under the same epoch (a resent write).
     `opens` are upserted (a retry moves on).
+    `inbox` is the run's inbox as the execution has seen it: a park is due at once where the queue row's is larger.
     `then` is None while the execution goes on.
     """
 
@@ -196,6 +197,7 @@ class Turn:
     opens: tuple[Wait, ...] = ()
     attempts: tuple[AttemptRow, ...] = ()
     signal: Signal | None = None
+    inbox: int = 0
     then: Park | End | None = None
 
 
