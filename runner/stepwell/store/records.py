@@ -200,6 +200,11 @@ class Turn:
     inbox: int = 0
     then: Park | End | None = None
 
+    @property
+    def ends(self) -> bool:
+        """Whether the run ends with this turn."""
+        return isinstance(self.then, End)
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -335,6 +340,8 @@ class Pile:
     decisions: tuple[Decision, ...] = ()
     consumes: tuple[Consume, ...] = ()
     cancels: tuple[Cancel, ...] = ()
+    wakes: tuple[str, ...] = ()
+    """Runs that are to be due now, where nobody holds their lease: their warm execution goes on by itself."""
     outbox_done: tuple[str, ...] = ()
     """Run ids whose outbox entry is done with by this pile's events."""
     claim: Claim | None = None

@@ -1,0 +1,103 @@
+"""The beat: a thread of its own renews the lease, so that code which blocks the event loop loses nothing.
+
+The same thread watches the loop: user code that holds it for over a second is named, with the line it stands at.
+"""
+
+import asyncio
+import sys
+import threading
+import traceback
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+
+from stepwell.errors import StoreError
+from stepwell.store.protocol import Store
+
+LOOK = 0.5
+BLOCKED_FROM = 1.0
+
+
+class Leaseholder(Protocol):
+    """Whom the beat tells; every call arrives on the event loop."""
+
+    def lease_renewed(self) -> None:
+        """The beat got through."""
+        ...
+
+    async def lease_gone(self) -> None:
+        """The store no longer knows this runner."""
+        ...
+
+    def blocked(self, seconds: float) -> None:
+        """User code held the event loop for so long."""
+        ...
+
+
+class Beat:
+    """Renew a lease three times in its length, from a thread, until stopped."""
+
+    def __init__(self, store: Store, runner_id: str, lease: timedelta, holder: Leaseholder) -> None:
+        self._store = store
+        self._runner_id = runner_id
+        self._lease = lease
+        self._holder = holder
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._stopped = threading.Event()
+        self._answered = threading.Event()
+        self._answered.set()
+        self._silent = 0.0
+        self._thread = threading.Thread(target=self._run, name="stepwell-beat", daemon=True)
+        self._log = structlog.get_logger("stepwell.beat")
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating; the lease ends by itself."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        every = self._lease.total_seconds() / 3
+        since = 0.0
+        while not self._stopped.wait(LOOK):
+            self._watch_loop()
+            since += LOOK
+            if since >= every:
+                since = 0.0
+                self._beat()
+
+    def _beat(self) -> None:
+        try:
+            kept = self._store.beat(self._runner_id, round(self._lease.total_seconds() * 1_000_000))
+        except StoreError as error:
+            self._log.warning("the lease could not be renewed", error=str(error))
+            return
+        if self._stopped.is_set():
+            return
+        if kept:
+            self._loop.call_soon_threadsafe(self._holder.lease_renewed)
+        else:
+            self._log.error("the lease is gone; runs held by this runner are taken over")
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._holder.lease_gone()))
+
+    def _watch_loop(self) -> None:
+        if self._answered.is_set():
+            if self._silent >= BLOCKED_FROM:
+                self._loop.call_soon_threadsafe(self._holder.blocked, self._silent)
+            self._silent = 0.0
+            self._answered.clear()
+            self._loop.call_soon_threadsafe(self._answered.set)
+            return
+        before, self._silent = self._silent, self._silent + LOOK
+        if before < BLOCKED_FROM <= self._silent:
+            frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            where = "".join(traceback.format_stack(frame, limit=3)) if frame is not None else ""
+            self._log.warning(
+                "the event loop is blocked; use `def` instead of `async def` for a step that blocks, it runs in a thread",
+                seconds=self._silent,
+                at=where,
+            )

@@ -1,0 +1,125 @@
+"""`stepwell runs`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from stepwell.cli.api import Api, Cursor, Json, Key, Look, Rows, Timeout, Url, Wait, part, until_ended
+from stepwell.cli.send import exit_by, show_runs
+from stepwell.cli.show import brief, json_out, line, note, table, time_of
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List, show, cancel and rerun runs.",
+)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
+RunIds = Annotated[list[str], typer.Argument(metavar="RUN…", help="The runs' ids.")]
+OfFunction = Annotated[str | None, typer.Option("--function", help="Runs of this function alone.", show_default=False)]
+OfStatus = Annotated[str | None, typer.Option("--status", help="Runs of this status alone, such as FAILED.", show_default=False)]
+
+
+@app.command("list")
+def list_(  # noqa: PLR0913, PLR0917  # the options are the command's face
+    function: OfFunction = None,
+    status: OfStatus = None,
+    limit: Rows = 20,
+    cursor: Cursor = None,
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """List runs, newest first."""
+    answer = Api.at(url, key).get("/v1/runs", function=function, status=status, limit=limit, cursor=cursor)
+    if json:
+        json_out(answer)
+        return
+    rows = [[run["run_id"], run["status"], time_of(run["created_at"]), run["function_id"]] for run in answer["data"]]
+    table(["RUN", "STATUS", "CREATED (UTC)", "FUNCTION"], rows, coloured=1)
+    more = answer["metadata"].get("cursor")
+    if more:
+        note(f"there are more: --cursor {more}")
+
+
+@app.command()
+def get(run: RunId, json: Json = False, url: Url = None, key: Key = None) -> None:
+    """Show a run with its steps; while it lives, why it isn't moving."""
+    api = Api.at(url, key)
+    shown = api.get(f"/v1/runs/{part(run)}")["data"]
+    steps = api.get(f"/v1/runs/{part(run)}/steps")["data"]
+    if json:
+        json_out({**shown, "steps": steps})
+        return
+    _show(shown)
+    if steps:
+        line()
+        table(["STEP", "KIND", "STATUS", "TRIES", "RESULT"], [_step_row(step) for step in steps], coloured=2)
+
+
+@app.command()
+def cancel(runs: RunIds, json: Json = False, url: Url = None, key: Key = None) -> None:
+    """Cancel runs: nothing more is recorded for them."""
+    api = Api.at(url, key)
+    done = [api.ask("DELETE", f"/v1/runs/{part(run)}")["data"] for run in runs]
+    if json:
+        json_out(done)
+        return
+    for one in done:
+        line(f"run {one['run_id']} is cancelled")
+
+
+@app.command()
+def rerun(run: RunId, wait: Wait = False, timeout: Timeout = 60, json: Json = False, url: Url = None, key: Key = None) -> None:
+    """Start a new run from an old one's events."""
+    api = Api.at(url, key)
+    made = api.ask("POST", f"/v1/runs/{part(run)}/rerun")["data"]
+    if not wait:
+        if json:
+            json_out(made)
+        else:
+            line(f"run {made['run_id']} of {made['function_id']} is queued")
+        return
+    ended = until_ended(Look(api, run_id=made["run_id"]), timeout)
+    if json:
+        json_out(ended[0])
+    else:
+        show_runs(ended)
+    exit_by(ended, timeout)
+
+
+def _show(run: dict[str, Any]) -> None:
+    told = [
+        ("run", run["run_id"]),
+        ("function", f"{run['function_id']} (revision {run['revision']})"),
+        ("status", run["status"]),
+        ("created", time_of(run["created_at"])),
+        ("started", time_of(run["run_started_at"])),
+        ("ended", time_of(run["ended_at"])),
+        ("events", ", ".join(run["event_ids"]) or "-"),
+    ]
+    if run["rerun_of"]:
+        told.append(("rerun of", run["rerun_of"]))
+    waiting = run["waiting_for"]
+    if waiting:
+        told += [("waiting", waiting["sentence"]), ("since", time_of(waiting["since"])), ("next", waiting["next"])]
+    if run["error"] is not None:
+        told.append(("error", brief(run["error"], 2000)))
+    if run["output"] is not None:
+        told.append(("output", brief(run["output"], 2000)))
+    for name, value in told:
+        line(f"{name:<9} {value}")
+
+
+def _step_row(step: dict[str, Any]) -> list[str]:
+    name = step["id"] or "(code between steps)"
+    if step["occurrence"]:
+        name = f"{name} #{step['occurrence'] + 1}"
+    result = (
+        f"until {time_of(step['until'])}"
+        if step["until"]
+        else brief(step["error"] if step["error"] is not None else step["output"])
+    )
+    return [name, step["kind"], step["status"], str(step["attempts"]), result]

@@ -1,0 +1,168 @@
+"""`stepwell dev`: gateway, runner and cron in one process, on one store, reloading code that changes."""
+
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUnknownVariableType]
+
+from stepwell import log
+from stepwell.engine.scheduler import Scheduler
+from stepwell.engine.well import Well
+from stepwell.function import Function
+from stepwell.gateway.app import make_app
+from stepwell.gateway.serve import Doorstep, address, listen, serving
+from stepwell.loading import load
+from stepwell.processes import beside, keep_up, load_or_raise, make_well, open_patiently, stopped, worker_options
+from stepwell.settings import DevSettings, SettingsError, StoreSettings
+from stepwell.spec.function import CronTrigger, EventTrigger
+from stepwell.store.records import ScheduleRow
+from stepwell.why import clock_time, span
+from stepwell.worker import Worker
+
+WATCHED = (".py", ".yaml", ".yml")
+
+
+@dataclass(slots=True)
+class Dev:
+    """The parts of a running `stepwell dev`."""
+
+    settings: DevSettings
+    well: Well
+    worker: Worker
+    scheduler: Scheduler
+    url: str
+    say: Callable[[str], None]
+
+
+async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
+    """Serve until told to stop, saying what goes on; then finish or hand back what is under way.
+
+    LoadingFailed if the code is broken from the start; once it runs, broken code is told and the old one goes on.
+    """
+    log.configure(json=settings.upkeep.log.json, level=settings.upkeep.log.level)
+    functions = load_or_raise(settings.runner.functions)
+    listener = listen(settings.gateway.host, settings.gateway.port)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_alone(settings.store))
+        well = make_well(settings.store, "dev")
+        doorstep = Doorstep(make_app(well, settings.gateway))
+        await stack.enter_async_context(serving(doorstep, listener))
+        await _open(well, settings.store)
+        stack.push_async_callback(well.close)
+        worker = Worker(well, functions, worker_options(settings.runner))
+        await worker.start()
+        one = Dev(settings, well, worker, Scheduler(well), address(listener), say)
+        await one.scheduler.fire()
+        doorstep.open = True
+        _tell(one, functions)
+        async with beside(one.scheduler.run(), keep_up(well, settings.upkeep.keep), _reload(one)):
+            await stopped()
+        say("stopping: running steps may finish, everything else goes on at the next start")
+        doorstep.open = False
+        await worker.drain(settings.runner.grace)
+
+
+async def _open(well: Well, store: StoreSettings) -> None:
+    """Make the schema if need be, open, and on a file that is ours alone end the leases of a process that was killed."""
+    await well.store.migrate()
+    await open_patiently(well)
+    if not store.is_postgres:
+        await well.store.expire_all()
+
+
+@asynccontextmanager
+async def _alone(store: StoreSettings) -> AsyncGenerator[None]:
+    """Make sure that no other process has the SQLite file, for its leases are ended at the start."""
+    if store.is_postgres or store.address == ":memory:" or sys.platform == "win32":
+        yield
+        return
+    import fcntl  # noqa: PLC0415  # not on Windows
+
+    path = Path(f"{store.address}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="ascii") as file:  # noqa: ASYNC230  # once, before anything runs
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(f"another 'stepwell dev' has {store.address}; stop it, or take another file with --db") from None
+        yield
+
+
+async def _reload(one: Dev) -> None:
+    """Load changed code and go on with it; broken code is told and the old one stays."""
+    paths = [path for given in one.settings.runner.functions if (path := Path(given)).exists()]
+    if not paths:
+        return
+    async for changes in awatch(*paths, watch_filter=_Filter(), step=100, debounce=400):
+        names = sorted({Path(name).name for _, name in changes})
+        await _reload_once(one, names)
+
+
+async def _reload_once(one: Dev, names: Sequence[str]) -> None:
+    # On the loop's own thread: imports that run beside user code would see half of the modules exchanged.
+    loaded = load(one.settings.runner.functions)
+    if loaded.errors or not loaded.functions:
+        one.say(f"{', '.join(names)} changed, but can't be used; the code from before goes on:")
+        for error in loaded.errors or ("no durable function is left",):
+            one.say(f"  {error}")
+        return
+    live = len(one.worker.running)
+    await one.worker.replace(loaded.functions)
+    await one.scheduler.fire()
+    one.say(
+        f"{', '.join(names)} changed: reloaded {_count(len(loaded.functions), 'function')}; {_count(live, 'live run')} under way"
+    )
+
+
+class _Filter(DefaultFilter):
+    def __call__(self, change: Change, path: str) -> bool:
+        return path.endswith(WATCHED) and super().__call__(change, path)
+
+
+def _tell(one: Dev, functions: Sequence[Function[Any, Any]]) -> None:
+    """What is served, and how to try it."""
+    one.say(f"Stepwell serves {_count(len(functions), 'function')} at {one.url} on {one.settings.store.shown}")
+    one.say("")
+    now = one.well.clock.now()
+    for function in functions:
+        triggers = _triggers(function, one.well.registry.schedules, now) or ["by invoke alone"]
+        one.say(f"  {function.id}")
+        for trigger in triggers:
+            one.say(f"    {trigger}")
+    one.say("")
+    one.say(f"Try it: {_example(functions, one.url)}")
+
+
+def _triggers(function: Function[Any, Any], schedules: Sequence[ScheduleRow], now: int) -> list[str]:
+    due = {row.schedule_id: row.next_due for row in schedules if row.function_id == function.id}
+    told: list[str] = []
+    for trigger in function.spec.triggers:
+        match trigger:
+            case EventTrigger():
+                told.append(f"event {trigger.event}" + (f" if {trigger.if_}" if trigger.if_ else ""))
+            case CronTrigger():
+                following = due.get(f"{function.id}/{trigger.cron}", 0)
+                when = f", next at {clock_time(following, now)} (in {span(following - now)})" if following > now else ""
+                told.append(f"cron {trigger.cron}{when}")
+    return told
+
+
+def _example(functions: Sequence[Function[Any, Any]], url: str) -> str:
+    option = "" if url.endswith(":8288") else f" --url {url}"
+    for function in functions:
+        for trigger in function.spec.triggers:
+            if (
+                isinstance(trigger, EventTrigger)
+                and "*" not in trigger.event
+                and not trigger.event.startswith(("stepwell/", "inngest/"))
+            ):
+                return f"stepwell send {trigger.event} --data '{{}}' --wait{option}"
+    return f"stepwell invoke {functions[0].id} --wait{option}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")

@@ -1,0 +1,374 @@
+"""One group committer a process and well: operations pile up, and a pile is one statement in one transaction.
+
+    submit ──▶ waiting ──▶ pile ──▶ store.commit ──▶ whoever waits is told
+                  ▲                      │
+                  └── grows meanwhile ◀──┘
+
+There is no timer: an idle committer writes at once, a busy one batches by itself. Nobody is told before the
+commit. A pile that is refused because the registry moved, or because open waits share a key with its events, is planned again
+and sent again. A pile that the store refuses as a whole is halved until the one bad operation stands alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from stepwell.clock import Clock
+from stepwell.engine import dispatch
+from stepwell.engine.events import Fact
+from stepwell.engine.registry import KnownRegistry
+from stepwell.errors import StepwellError, StoreError, StoreUnavailable
+from stepwell.store.protocol import Store
+from stepwell.store.records import (
+    Cancel,
+    Claim,
+    EventFate,
+    EventRow,
+    Pile,
+    PileResult,
+    RunStatus,
+    Start,
+    StartResult,
+    Tick,
+    TickOutcome,
+    Turn,
+    TurnResult,
+)
+
+MOST_OPS = 500
+MOST_BYTES = 1 << 20
+MOST_WAITING = 20_000
+OVERLAP_FROM = 64
+"""A second flusher joins in once this many operations wait while the first commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one operation."""
+
+    now: int
+    turn: TurnResult | None
+    events: tuple[EventFate, ...]
+    starts: tuple[StartResult, ...]
+    cancels: tuple[RunStatus | None, ...]
+    tick: TickOutcome | None
+    whole: PileResult
+
+
+@dataclass(slots=True, eq=False)
+class Op:
+    """One operation on its way. `patient` ones outlast an absence of the store; others fail with StoreUnavailable.
+
+    `ticks_for` names the function of a tick's event. `starts` are guarded by this operation's own turn.
+    """
+
+    turn: Turn | None = None
+    facts: tuple[Fact, ...] = ()
+    starts: tuple[Start, ...] = ()
+    cancels: tuple[Cancel, ...] = ()
+    tick: Tick | None = None
+    tick_for: str | None = None
+    outbox_done: tuple[str, ...] = ()
+    wakes: tuple[str, ...] = ()
+    claim: Claim | None = None
+    patient: bool = False
+    ends: bool = False
+    size: int = 200
+    tell: Callable[[Done | Exception], None] = lambda _done: None
+    """Called once with the answer, after the commit."""
+
+
+@dataclass(slots=True)
+class Hooks:
+    """Whom the committer tells: of every commit, of a start this process may execute at once, and of expression errors."""
+
+    after: Callable[[Pile, PileResult], None]
+    fuse: Callable[[Start], bool]
+    fused: Callable[[Start, StartResult | None, int], None]
+    """Called for each start that `fuse` accepted, with None where the commit failed."""
+    erred: Callable[[str, str], None]
+    runner_id: str = ""
+
+
+class Committer:
+    """Write what coroutines submit, in piles. `flushers` commits may overlap (one on SQLite, two on Postgres)."""
+
+    def __init__(self, store: Store, clock: Clock, refresh: Callable[[], Awaitable[KnownRegistry]], hooks: Hooks) -> None:
+        self.store = store
+        self.clock = clock
+        self.hooks = hooks
+        self.registry = KnownRegistry()
+        self.flushers = 1
+        self.piles = 0
+        self.ops = 0
+        self._refresh = refresh
+        self._waiting: list[Op] = []
+        self._flushing: set[asyncio.Task[None]] = set()
+        self._kicked = False
+        self._room: asyncio.Future[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is being written."""
+        return not self._waiting and not self._flushing
+
+    def put(self, op: Op) -> None:
+        """Put an operation on the pile; it is told once it is durable."""
+        self._waiting.append(op)
+        if not self._kicked:
+            self._kicked = True
+            asyncio.get_running_loop().call_soon(self._kick)
+
+    async def submit(self, op: Op) -> Done:
+        """Put an operation on the pile and come back once it is durable."""
+        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        op.tell = _teller(future)
+        self.put(op)
+        return await future
+
+    async def room(self) -> None:
+        """Wait while the backlog is over its bound; producers from outside call it first."""
+        while len(self._waiting) > MOST_WAITING:
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
+
+    async def drain(self) -> None:
+        """Wait until all that was submitted is written."""
+        while not self.idle:
+            if self._flushing:
+                await asyncio.wait(self._flushing)
+            else:
+                await asyncio.sleep(0)
+
+    def abandon(self) -> None:
+        """Write nothing more and tell nobody."""
+        self._waiting.clear()
+        for task in self._flushing:
+            task.cancel()
+
+    def _kick(self) -> None:
+        self._kicked = False
+        busy = len(self._flushing)
+        if self._waiting and (busy == 0 or (busy < self.flushers and len(self._waiting) >= OVERLAP_FROM)):
+            ops = self._take()
+            task = asyncio.get_running_loop().create_task(self._flush(ops))
+            self._flushing.add(task)
+            task.add_done_callback(self._flushed)
+
+    def _flushed(self, task: "asyncio.Task[None]") -> None:
+        self._flushing.discard(task)
+        if self._room is not None and len(self._waiting) <= MOST_WAITING // 2:
+            self._room.set_result(None)
+            self._room = None
+        self._kick()
+
+    def _take(self) -> list[Op]:
+        size = 0
+        for count, op in enumerate(islice(self._waiting, MOST_OPS), 1):
+            size += op.size
+            if size > MOST_BYTES:
+                break
+        else:
+            count = min(len(self._waiting), MOST_OPS)
+        ops, self._waiting = self._waiting[:count], self._waiting[count:]
+        return ops
+
+    async def _flush(self, ops: list[Op]) -> None:
+        try:
+            await self._write(ops)
+        except StoreUnavailable as error:
+            _fail([op for op in ops if not op.patient], error)
+            patient = [op for op in ops if op.patient]
+            if patient:
+                await self._retry(patient)
+        except (StoreError, StepwellError) as error:
+            if len(ops) == 1:
+                _fail(ops, error)
+                return
+            await self._flush(ops[: len(ops) // 2])
+            await self._flush(ops[len(ops) // 2 :])
+        except Exception as error:
+            _fail(ops, StoreError(f"the commit broke: {error!r}"))
+            raise
+
+    async def _retry(self, ops: list[Op]) -> None:
+        pause = 0.05
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+            try:
+                await self._write(ops)
+            except StoreUnavailable:
+                continue
+            except StoreError:
+                await self._flush(ops)
+            return
+
+    async def _write(self, ops: Sequence[Op]) -> None:
+        """Plan, commit, and plan again while the store says that the plan is out of date."""
+        decided = False
+        while True:
+            made = _Made(ops, self.registry, self.clock.now(), self.hooks)
+            try:
+                result = await self.store.commit(made.pile(self.clock.pinned(), decided=False))
+                if result.candidates and not decided:
+                    made.decide(result)
+                    result = await self.store.commit(made.pile(self.clock.pinned(), decided=True))
+            except BaseException:
+                made.unfuse()
+                raise
+            self.clock.observe(result.now)
+            if not result.stale:
+                break
+            made.unfuse()
+            self.registry = await self._refresh()
+        self.piles += 1
+        self.ops += len(ops)
+        made.resolve(result)
+
+
+class _Made:
+    """One pile being made from operations, and the way back from its results to them."""
+
+    def __init__(self, ops: Sequence[Op], registry: KnownRegistry, now: int, hooks: Hooks) -> None:
+        self.ops = ops
+        self.registry = registry
+        self.hooks = hooks
+        self.turns: list[Turn] = []
+        self.ticks: list[Tick] = []
+        self.facts: list[Fact] = []
+        self.rows: list[EventRow] = []
+        self.starts: list[Start] = []
+        self.cancels: list[Cancel] = []
+        self.outbox: list[str] = []
+        self.wakes: list[str] = []
+        self.claim: Claim | None = None
+        self.consumes: tuple[dispatch.Consume, ...] = ()
+        self.more_cancels: tuple[Cancel, ...] = ()
+        self.ends = False
+        ticks: dict[int, str] = {}
+        for op in ops:
+            self._add(op, ticks)
+        self.plan = dispatch.plan(self.facts, registry, now, ticks) if self.facts else dispatch.Plan()
+        self.fused: set[int] = set()
+        self.own_starts = len(self.starts)
+        self.starts.extend(self.plan.starts)
+        if self.starts:
+            self._fuse(now)
+
+    def _add(self, op: Op, ticks: dict[int, str]) -> None:
+        turn = -1
+        if op.turn is not None:
+            turn = len(self.turns)
+            self.turns.append(op.turn)
+            self.ends = self.ends or op.ends
+        tick = -1
+        if op.tick is not None:
+            tick = len(self.ticks)
+            self.ticks.append(op.tick)
+        for fact in op.facts:
+            if op.tick_for is not None:
+                ticks[len(self.facts)] = op.tick_for
+            self.facts.append(fact)
+            self.rows.append(fact.row if turn == tick == -1 else replace(fact.row, turn=turn, tick=tick))
+        for start in op.starts:
+            self.starts.append(start if turn == -1 else replace(start, turn=turn))
+        if op.cancels:
+            self.cancels.extend(op.cancels)
+            self.ends = True
+        if op.outbox_done:
+            self.outbox.extend(op.outbox_done)
+        if op.wakes:
+            self.wakes.extend(op.wakes)
+        if op.claim is not None:
+            self.claim = op.claim
+
+    def _fuse(self, now: int) -> None:
+        for place, start in enumerate(self.starts):
+            if not start.concurrency and start.idempotency_key is None and start.due <= now and self.hooks.fuse(start):
+                self.starts[place] = replace(start, lease_to=self.hooks.runner_id)
+                self.fused.add(place)
+
+    def pile(self, now: int | None, *, decided: bool) -> Pile:
+        keys = () if decided or not self.facts else tuple(key for found in self.plan.keys for key in found)
+        version = self.registry.version if self.facts or self.starts or self.ends else -1
+        return Pile(
+            registry_version=version,
+            now=now,
+            system_events=self.registry.hears_system_events if self.ends or self.ticks or self.facts else False,
+            match_keys=keys,
+            turns=tuple(self.turns),
+            ticks=tuple(self.ticks),
+            events=tuple(self.rows),
+            starts=tuple(self.starts),
+            decisions=tuple(self.plan.decisions),
+            consumes=self.consumes,
+            cancels=(*self.cancels, *self.more_cancels),
+            wakes=tuple(self.wakes),
+            outbox_done=tuple(self.outbox),
+            claim=self.claim,
+        )
+
+    def decide(self, result: PileResult) -> None:
+        consumes, cancels = dispatch.decide(self.facts, self.plan.keys, result.candidates)
+        self.consumes, self.more_cancels = tuple(consumes), tuple(cancels)
+        self.ends = self.ends or bool(cancels)
+
+    def unfuse(self) -> None:
+        for place in self.fused:
+            self.hooks.fused(self.starts[place], None, 0)
+        self.fused.clear()
+
+    def resolve(self, result: PileResult) -> None:
+        """Hand each operation its part of the answer, then tell the hooks."""
+        turns, ticks, events, starts, cancels = (
+            iter(result.turns),
+            iter(result.ticks),
+            iter(result.events),
+            iter(result.starts),
+            iter(result.cancels),
+        )
+        for op in self.ops:
+            done = Done(
+                now=result.now,
+                turn=next(turns) if op.turn is not None else None,
+                tick=next(ticks) if op.tick is not None else None,
+                events=tuple(islice(events, len(op.facts))) if op.facts else (),
+                starts=tuple(islice(starts, len(op.starts))) if op.starts else (),
+                cancels=tuple(islice(cancels, len(op.cancels))) if op.cancels else (),
+                whole=result,
+            )
+            op.tell(done)
+        for place in self.fused:
+            self.hooks.fused(self.starts[place], result.starts[place], result.now)
+        for function_id, kind in self.plan.errors:
+            self.hooks.erred(function_id, kind)
+        self.hooks.after(self.seen(), result)
+
+    def seen(self) -> Pile:
+        """The pile as the hooks see it: what was started and ended."""
+        return Pile(
+            system_events=self.ends and self.registry.hears_system_events,
+            starts=tuple(self.starts),
+            turns=tuple(self.turns),
+            cancels=(*self.cancels, *self.more_cancels),
+        )
+
+
+def _fail(ops: Sequence[Op], error: Exception) -> None:
+    for op in ops:
+        op.tell(error)
+
+
+def _teller(future: "asyncio.Future[Done]") -> Callable[[Done | Exception], None]:
+    def tell(done: Done | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(done, Exception):
+            future.set_exception(done)
+        else:
+            future.set_result(done)
+
+    return tell

@@ -1,0 +1,74 @@
+"""One whole version of the registry, parsed: what a process knows when it matches an event."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from stepwell.engine.events import SYSTEM_PREFIX
+from stepwell.engine.trigger import TriggerIndex, native_name
+from stepwell.spec.function import FunctionSpec
+from stepwell.store.records import FunctionRow, Limit, Registry, ScheduleRow
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A registered function with its parsed spec."""
+
+    row: FunctionRow
+    spec: FunctionSpec
+
+
+@dataclass(frozen=True)
+class KnownRegistry:
+    """A registry to match with. Built once per version; functions that did not change keep their parsed spec."""
+
+    version: int = 0
+    functions: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """For each event name: the paths whose values are the keys of waits."""
+    schedules: tuple[ScheduleRow, ...] = ()
+
+    @cached_property
+    def index(self) -> TriggerIndex:
+        """Functions by event name."""
+        return TriggerIndex([(known.row.function_id, known.spec.triggers) for known in self.functions.values()])
+
+    @cached_property
+    def hears_system_events(self) -> bool:
+        """Whether anybody listens to `stepwell/function.*`, so that ends have to be told."""
+        return self.index.hears(SYSTEM_PREFIX) or any(native_name(name).startswith(SYSTEM_PREFIX) for name in self.paths)
+
+    @cached_property
+    def limits(self) -> Mapping[str, Limit]:
+        """The concurrency limits of the functions that have any."""
+        return {
+            known.row.function_id: Limit(
+                known.row.function_id,
+                known.spec.concurrency[0].limit,
+                known.spec.concurrency[1].limit if len(known.spec.concurrency) > 1 else 0,
+            )
+            for known in self.functions.values()
+            if known.spec.concurrency
+        }
+
+
+def parse(registry: Registry, before: KnownRegistry) -> KnownRegistry:
+    """Read a stored registry, keeping what `before` had parsed already."""
+    paths: dict[str, list[str]] = {}
+    for name, path in registry.listens:
+        paths.setdefault(name, []).append(path)
+    return KnownRegistry(
+        version=registry.version,
+        functions={row.function_id: _known(row, before) for row in registry.functions},
+        paths={name: tuple(found) for name, found in paths.items()},
+        schedules=registry.schedules,
+    )
+
+
+def _known(row: FunctionRow, before: KnownRegistry) -> Known:
+    known = before.functions.get(row.function_id)
+    if known is not None and known.row == row:
+        return known
+    if known is not None and known.row.spec == row.spec:
+        return Known(row, known.spec)
+    return Known(row, FunctionSpec.from_json(row.spec))

@@ -1,0 +1,296 @@
+"""A process's hold on one well: its store, its committer, the registry it knows, and what follows from every commit."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell import values
+from stepwell.clock import Clock
+from stepwell.engine import dispatch
+from stepwell.engine.committer import Committer, Done, Hooks, Op
+from stepwell.engine.endings import ending_facts
+from stepwell.engine.events import INVOKED, NewEvent, make_fact
+from stepwell.engine.expression import Activation, compile_expression
+from stepwell.engine.registry import Known, KnownRegistry, parse
+from stepwell.engine.run import RunStatus
+from stepwell.engine.schedule import plan_ticks
+from stepwell.errors import StoreUnavailable, Unknown
+from stepwell.ids import Ids
+from stepwell.metrics import Metrics
+from stepwell.spec.function import CronTrigger, FunctionSpec
+from stepwell.store.protocol import Store
+from stepwell.store.records import (
+    Cancel,
+    Claim,
+    EventFate,
+    FunctionRow,
+    Overdue,
+    Pile,
+    PileResult,
+    RunFilter,
+    ScheduleRow,
+    Start,
+    StartResult,
+    TriggerKind,
+)
+
+SWEEPER = "sweeper"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one event that was sent."""
+
+    id: str
+    fate: EventFate
+
+
+class Well:
+    """One well as this process sees it. Nothing else talks to its store's write path."""
+
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics, component: str = "gateway", ids: Ids | None = None) -> None:
+        self.store = store
+        self.clock = clock
+        self.metrics = metrics
+        self.component = component
+        self.ids = ids or Ids()
+        self.hooks = Hooks(after=self._after, fuse=_never, fused=_nothing, erred=self._erred)
+        self.committer = Committer(store, clock, self.refresh, self.hooks)
+        self.woke: list[Callable[[Sequence[str], Sequence[str]], None]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def registry(self) -> KnownRegistry:
+        """The version of the registry that this process matches with."""
+        return self.committer.registry
+
+    async def open(self) -> None:
+        """Connect and read the registry."""
+        await self.store.open()
+        self.committer.flushers = 2 if await self.store.on_hint(self._heard) else self.committer.flushers
+        await self.refresh()
+
+    async def close(self) -> None:
+        """Write what was submitted, then let go of the store."""
+        await self.committer.drain()
+        for task in self._tasks:
+            task.cancel()
+        await self.store.close()
+
+    def abandon(self) -> None:
+        """Stop as a killed process does: what is not durable is lost, the store stays open."""
+        self.committer.abandon()
+        for task in self._tasks:
+            task.cancel()
+
+    # --- what people and user code ask for ---
+
+    async def send(self, events: Sequence[NewEvent]) -> list[Receipt]:
+        """Accept events; on return each accepted one is durable, with every run that it started."""
+        now = self.clock.now()
+        facts = tuple(make_fact(event, now, self.ids) for event in events)
+        await self.committer.room()
+        done = await self.committer.submit(Op(facts=facts, size=sum(len(fact.row.data) for fact in facts)))
+        return [Receipt(fact.row.id, fate) for fact, fate in zip(facts, done.events, strict=True)]
+
+    async def invoke(self, function_id: str, data: Mapping[str, Any]) -> str:
+        """Start a function by its id, triggers aside; the id of its run, or of the first one with its idempotency key."""
+        now = self.clock.now()
+        fact = make_fact(NewEvent(INVOKED, data, id=self.ids.ulid(now // 1000)), now, self.ids)
+        run_id = self.ids.ulid(now // 1000)
+        occasion = dispatch.Occasion(TriggerKind.INVOKE, now, now)
+        start = dispatch.start(self._known(function_id), (fact,), run_id, occasion, dispatch.Plan())
+        done = await self.committer.submit(Op(starts=(start,)))
+        return done.starts[0].run_id
+
+    async def cancel(self, run_id: str, by: str) -> RunStatus:
+        """Cancel a run; its status afterwards (an ended run keeps its own). Nothing more is recorded for it."""
+        error = {"name": "Cancelled", "message": f"cancelled by {by}"}
+        done = await self.committer.submit(Op(cancels=(Cancel(run_id, values.canonical(error)),)))
+        status = done.cancels[0]
+        if status is None:
+            raise Unknown(f"there is no run {run_id!r}")
+        return status
+
+    async def cancel_many(self, which: RunFilter, if_: str | None, by: str) -> int:
+        """Cancel the live runs of a function created in a time span, and for which `if_` holds of their event; how many."""
+        expression = compile_expression(if_, ("event",)) if if_ is not None else None
+        count = 0
+        for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SLEEPING, RunStatus.WAITING):
+            before: str | None = None
+            while True:
+                page = RunFilter(which.function_id, status, None, before, 200, which.created_after, which.created_before)
+                rows = await self.store.runs(page)
+                for row in rows:
+                    event = values.decode(row.input)[0]
+                    if expression is None or expression.test(Activation(event)).matched:
+                        count += await self.cancel(row.run_id, by) is RunStatus.CANCELLED
+                if len(rows) < page.limit:
+                    break
+                before = rows[-1].run_id
+        return count
+
+    async def rerun(self, run_id: str) -> str:
+        """Start a new run from an old one's events, linked to it; the new run's id."""
+        row = await self.store.run(run_id)
+        if row is None:
+            raise Unknown(f"there is no run {run_id!r}")
+        known = self._known(row.function_id)
+        now = self.clock.now()
+        facts = tuple(
+            make_fact(NewEvent(one["name"], one["data"], one["id"], one.get("ts"), one.get("v")), now, self.ids)
+            for one in values.decode(row.input)
+        )
+        occasion = dispatch.Occasion(TriggerKind.RERUN, now, now)
+        start = dispatch.start(known, facts, self.ids.ulid(now // 1000), occasion, dispatch.Plan())
+        start = dispatch.as_rerun(start, run_id)
+        done = await self.committer.submit(Op(starts=(start,)))
+        return done.starts[0].run_id
+
+    # --- registry ---
+
+    async def refresh(self) -> KnownRegistry:
+        """Read the registry's present version."""
+        registry = parse(await self.store.registry(), self.registry)
+        self.committer.registry = registry
+        for known in registry.functions.values():
+            self.metrics.of(known.row.function_id)
+        return registry
+
+    async def register(self, owner: str, functions: Sequence[tuple[FunctionSpec, str]], pool: str) -> None:
+        """Make these (spec, revision) pairs the owner's functions, with their schedules and what their listeners listen on."""
+        now = self.clock.now()
+        rows = [FunctionRow(spec.id, revision, pool, owner, spec.to_json()) for spec, revision in functions]
+        schedules = [schedule for spec, _revision in functions for schedule in schedules_of(spec, now)]
+        pairs = [pair for spec, _revision in functions for pair in dispatch.listened(spec.cancel_on)]
+        if pairs:
+            await self.store.listen(pairs)
+        await self.store.register(owner, rows, schedules)
+        await self.refresh()
+
+    async def listen(self, name: str, path: str) -> None:
+        """Make sure that events of this name are looked up by this path from now on."""
+        if path not in self.registry.paths.get(name, ()):
+            await self.store.listen([(name, path)])
+            await self.refresh()
+
+    # --- upkeep ---
+
+    async def sweep(self) -> PileResult:
+        """Look for expired leases, freed slots, deadlines and untold ends, as a process that executes nothing."""
+        done = await self.committer.submit(Op(claim=Claim(SWEEPER, (), (), 0, sweep=True)))
+        self.look_after(done.whole)
+        return done.whole
+
+    def look_after(self, result: PileResult) -> None:
+        """Act on what a sweep found."""
+        if result.registry_version and result.registry_version != self.registry.version:
+            self.spawn(self.refresh())
+        if result.overdue:
+            self.spawn(self._cancel_overdue(result.overdue))
+        if result.outbox:
+            self.spawn(self.tell_ends(result.outbox))
+
+    async def tell_ends(self, run_ids: Sequence[str]) -> None:
+        """Send the system events of ended runs; told twice they are the same events."""
+        now = self.clock.now()
+        ops: list[Op] = []
+        for run_id in run_ids:
+            row = await self.store.run(run_id)
+            facts = () if row is None else ending_facts(row, now, self.ids)
+            ops.append(Op(facts=facts, outbox_done=(run_id,), patient=True))
+        await asyncio.gather(*(self.committer.submit(op) for op in ops))
+
+    def spawn(self, work: Any) -> None:
+        """Run a coroutine beside; a store that is away is met again at the next sweep."""
+        task = asyncio.get_running_loop().create_task(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being written and nothing runs beside."""
+        return self.committer.idle and not self._tasks
+
+    async def _cancel_overdue(self, overdue: Sequence[Overdue]) -> None:
+        ops: list[Op] = []
+        for one in overdue:
+            error, status = overdue_error(one)
+            ops.append(Op(cancels=(Cancel(one.run_id, error, status, only_unclaimed=one.reason == "start"),), patient=True))
+            if one.reason == "poison":
+                self.metrics.of(one.function_id).parked.inc()
+        await asyncio.gather(*(self.committer.submit(op) for op in ops))
+
+    def _after(self, pile: Pile, result: PileResult) -> None:
+        """What follows from every commit: counters, wake-ups here and in other processes, ends to tell."""
+        for start, outcome in zip(pile.starts, result.starts, strict=True):
+            self.metrics.of(start.function_id).created(start.trigger, landed=outcome.landed, skipped=outcome.skipped)
+        if result.ready or result.touched:
+            for wake in self.woke:
+                wake(result.ready, result.touched)
+            self.spawn(self.store.hint(",".join(result.ready)))
+        if pile.system_events:
+            ended = [turn.run_id for turn, done in zip(pile.turns, result.turns, strict=True) if done.landed and turn.ends]
+            cancelled = [one.run_id for one, done in zip(pile.cancels, result.cancels, strict=True) if done is not None]
+            if ended or cancelled:
+                self.spawn(self.tell_ends([*ended, *cancelled]))
+
+    def _heard(self, payload: str) -> None:
+        pools = tuple(payload.split(",")) if payload else ()
+        for wake in self.woke:
+            wake(pools, ())
+
+    def _erred(self, function_id: str, kind: str) -> None:
+        self.metrics.of(function_id).expression_error(kind)
+
+    def _known(self, function_id: str) -> Known:
+        known = self.registry.functions.get(function_id)
+        if known is None:
+            there = ", ".join(sorted(self.registry.functions)[:8]) or "none"
+            raise Unknown(f"there is no function {function_id!r}; there are: {there}")
+        return known
+
+
+def schedules_of(spec: FunctionSpec, now: int) -> list[ScheduleRow]:
+    """The schedules that a function's cron triggers ask for."""
+    return [
+        ScheduleRow(
+            schedule_id := f"{spec.id}/{trigger.cron}",
+            spec.id,
+            trigger.model_dump_json(by_alias=True).encode(),
+            now,
+            now,
+            plan_ticks(schedule_id, trigger, now, now).next_due,
+        )
+        for trigger in spec.triggers
+        if isinstance(trigger, CronTrigger)
+    ]
+
+
+def overdue_error(one: Overdue) -> tuple[bytes, RunStatus]:
+    """The last word on a run that the sweep found overdue or poisoned."""
+    if one.reason == "poison":
+        message = "its runner died five times without a step recorded in between; mend the code, then rerun it"
+        return values.canonical({"name": "RunnerKilled", "message": message}), RunStatus.FAILED
+    name = "StartTimeout" if one.reason == "start" else "FinishTimeout"
+    message = f"timeouts.{one.reason} of {one.function_id!r} passed"
+    return values.canonical({"name": name, "message": message}), RunStatus.CANCELLED
+
+
+async def _quietly(work: Any) -> None:
+    try:
+        await work
+    except StoreUnavailable:
+        return
+
+
+def _never(_start: Start) -> bool:
+    return False
+
+
+def _nothing(_start: Start, _result: StartResult | None, _now: int) -> None:
+    return
+
+
+__all__ = ["Done", "Receipt", "Well"]

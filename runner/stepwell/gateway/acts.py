@@ -1,0 +1,118 @@
+"""Routes that change something: invoke, cancel, rerun."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, TypeVar
+from urllib.parse import quote
+
+from fastapi import Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
+
+from stepwell.clock import from_datetime
+from stepwell.engine.run import RunStatus
+from stepwell.engine.well import Well
+from stepwell.errors import SpecError, Unknown
+from stepwell.gateway.answers import AlreadyEnded, answer
+from stepwell.gateway.body import read_json
+from stepwell.gateway.documents import CancellationRequest, InvokeRequest
+from stepwell.gateway.parts import explain, must_find
+from stepwell.gateway.reads import OneWell
+from stepwell.gateway.views import run_view
+from stepwell.store.records import RunFilter, RunRow
+from stepwell.values import MAX_EVENT
+
+M = TypeVar("M", bound=BaseModel)
+LONGEST_WAIT = 300
+FIRST_LOOK = 0.01
+LAST_LOOK = 0.5
+BY_API = "the API"
+Seconds = Annotated[
+    float | None, Query(ge=0, le=LONGEST_WAIT, description="Answer when the run has ended, or after so many seconds.")
+]
+
+
+async def invoke(function_id: str, request: Request, well: OneWell, wait: Seconds = None) -> Response:
+    """Start a run of one function, whatever its triggers say; the body is `{"data": {…}}`.
+
+    201: the run is stored. With `?wait=seconds` the answer comes when the run has ended: 200 with the whole run (its `status` may
+    be FAILED), or 202 with the run as it is when the time is up.
+    """
+    told = _model(InvokeRequest, await read_json(request, "request", MAX_EVENT))
+    await _must_know(well, function_id)
+    run_id = await well.invoke(function_id, told.data)
+    if wait is None:
+        return _made(run_id, function_id, well)
+    run = await _ended(well, run_id, wait)
+    return answer(run_view(run, await explain(well, run)), well.clock.now(), status=200 if run.status.is_final else 202)
+
+
+async def cancel_run(run_id: str, well: OneWell) -> Response:
+    """Cancel a live run. 200: nothing more is recorded for it (also if it was cancelled before). 409: it has ended otherwise."""
+    status = await well.cancel(run_id, BY_API)
+    if status is not RunStatus.CANCELLED:
+        raise AlreadyEnded(f"run {run_id!r} has ended already: {status.upper()}")
+    return answer({"run_id": run_id, "status": status.upper()}, well.clock.now())
+
+
+async def rerun(run_id: str, well: OneWell) -> Response:
+    """Start a new run of the same function with the same events; the old one stays as it is."""
+    before = await must_find(well, run_id)
+    return _made(await well.rerun(run_id), before.function_id, well)
+
+
+async def cancel_many(request: Request, well: OneWell) -> Response:
+    """Cancel the live runs of a function that were created in a span of time and for which `if` holds.
+
+    Runs that start later are not touched: `started_before` is now unless given, and never in the future.
+    """
+    told = _model(CancellationRequest, await read_json(request, "request", MAX_EVENT))
+    now = well.clock.now()
+    before = _instant(told.started_before)
+    if before is not None and before > now:
+        raise SpecError("must not be in the future; leave it out for now", "started_before")
+    await _must_know(well, told.function_id)
+    which = RunFilter(
+        function_id=told.function_id,
+        created_after=_instant(told.started_after),
+        created_before=before if before is not None else now,
+    )
+    cancelled = await well.cancel_many(which, told.if_, BY_API)
+    return answer({"cancelled": cancelled}, well.clock.now())
+
+
+async def _must_know(well: Well, function_id: str) -> None:
+    """Unknown if no such function is registered, looking once more where this process hasn't heard of it yet."""
+    if function_id not in well.registry.functions and function_id not in (await well.refresh()).functions:
+        raise Unknown(f"there is no function {function_id!r}; GET /v1/functions lists those that are registered")
+
+
+def _made(run_id: str, function_id: str, well: Well) -> Response:
+    data = {"run_id": run_id, "function_id": function_id, "status": RunStatus.QUEUED.upper()}
+    return answer(data, well.clock.now(), status=201, headers={"Location": f"/v1/runs/{quote(run_id, safe='')}"})
+
+
+async def _ended(well: Well, run_id: str, seconds: float) -> RunRow:
+    """The run once it has ended, or as it is when the time is up."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    pause = FIRST_LOOK
+    while True:
+        run = await must_find(well, run_id)
+        left = until - loop.time()
+        if run.status.is_final or left <= 0:
+            return run
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, LAST_LOOK)
+
+
+def _instant(moment: datetime | None) -> int | None:
+    return None if moment is None else from_datetime(moment)
+
+
+def _model(kind: type[M], body: object) -> M:
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False, include_input=False, include_context=False)) from None

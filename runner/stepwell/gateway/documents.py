@@ -1,0 +1,253 @@
+"""The wire in pydantic: what requests must look like, and what answers do look like (for OpenAPI, and held to it by a test)."""
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+Instant = str
+RunState = Literal["QUEUED", "RUNNING", "SLEEPING", "WAITING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"]
+
+
+class Document(BaseModel):
+    """Exactly these fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Metadata(Document):
+    """When the data was true; on lists also where the next page begins."""
+
+    fetched_at: Instant
+    cursor: str | None = None
+
+
+class Answer(Document, Generic[T]):
+    """What every route but `POST /e/{key}` answers with."""
+
+    data: T
+    metadata: Metadata
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class EventResult(Document):
+    """The fate of one event. Accepted and duplicate ones are stored."""
+
+    id: str | None
+    status: Literal["accepted", "duplicate", "conflict", "invalid"]
+    error: str | None = None
+
+
+class Ingested(Document):
+    """All events of the request are stored; `ids` are theirs, in the order sent."""
+
+    ids: list[str]
+    status: Literal[200]
+    results: list[EventResult]
+
+
+class IngestProblem(Problem):
+    """Some event was not taken; those in `ids` are stored."""
+
+    ids: list[str] = []
+    results: list[EventResult] = []
+
+
+class EventRequest(BaseModel):
+    """One event to send. `ts` is ms since 1970; `id` makes it unique."""
+
+    name: str = Field(min_length=1, max_length=255)
+    data: dict[str, Any] = {}
+    id: str | None = None
+    ts: int | None = None
+    v: str | None = None
+
+
+class InvokeRequest(BaseModel):
+    """What the function gets as `ctx.event.data`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    data: dict[str, Any] = {}
+
+
+class CancellationRequest(BaseModel):
+    """Which live runs to cancel: of one function, begun in a span of time, and for which `if` (CEL over `event`) holds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    function_id: str = Field(min_length=1, max_length=300)
+    started_after: AwareDatetime | None = None
+    started_before: AwareDatetime | None = None
+    if_: str | None = Field(default=None, alias="if", max_length=1024)
+
+
+class Cancellation(Document):
+    """How many runs were cancelled."""
+
+    cancelled: int
+
+
+class RunRef(Document):
+    """A run that was just made."""
+
+    run_id: str
+    function_id: str
+    status: RunState
+
+
+class CancelledRun(Document):
+    """A run that was cancelled."""
+
+    run_id: str
+    status: RunState
+
+
+class WaitingForDocument(Document):
+    """Why a live run isn't moving, since when, until when, and what happens next."""
+
+    kind: Literal["running", "due", "no_runner", "scheduled", "retry", "limit", "sleep", "event", "signal", "run", "several"]
+    sentence: str
+    since: Instant
+    until: Instant | None
+    next: str
+
+
+class RunInList(Document):
+    """A run among others."""
+
+    run_id: str
+    function_id: str
+    revision: str
+    status: RunState
+    trigger: Literal["EVENT", "CRON", "INVOKE", "MANUAL", "RERUN"]
+    output: Any
+    output_bytes: int | None
+    error: Any
+    created_at: Instant
+    run_started_at: Instant | None
+    ended_at: Instant | None
+    event_ids: list[str]
+    rerun_of: str | None
+
+
+class RunDocument(RunInList):
+    """A run."""
+
+    waiting_for: WaitingForDocument | None
+
+
+class FailedAttempt(Document):
+    """One failed try."""
+
+    attempt: int
+    started_at: Instant
+    ended_at: Instant
+    retry_at: Instant | None
+    error: Any
+
+
+class StepDocument(Document):
+    """A step: recorded, or open. `CODE` with an empty id stands for the code between steps, and its failed tries."""
+
+    id: str
+    occurrence: int
+    kind: Literal["RUN", "SLEEP", "EVENT", "INVOKE", "SEND_EVENT", "SIGNAL", "SEND_SIGNAL", "CODE"]
+    status: Literal["COMPLETED", "FAILED", "RETRIED", "RETRYING", "SLEEPING", "WAITING"]
+    output: Any
+    error: Any
+    attempts: int
+    started_at: Instant
+    ended_at: Instant | None
+    until: Instant | None
+    failed_attempts: list[FailedAttempt]
+
+
+class EventDocument(Document):
+    """An accepted event."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
+    ts: int
+    v: str | None = None
+    received_at: Instant
+    registry_version: int
+
+
+class Reaction(Document):
+    """What one function did about an event: `started` with its run, or a decision and its reason."""
+
+    function_id: str
+    decision: str
+    detail: str | None
+    run_id: str | None
+
+
+class EventWithFunctions(EventDocument):
+    """An event and what it did."""
+
+    functions: list[Reaction]
+
+
+class Schedule(Document):
+    """A cron schedule."""
+
+    id: str
+    cron: dict[str, Any]
+    last_due: Instant | None
+    next_due: Instant | None
+
+
+class Tick(Document):
+    """A line of the cron ledger."""
+
+    due: Instant
+    outcome: Literal["FIRED", "COALESCED", "SKIPPED", "WINDOW_SKIPPED", "OVERLAP_SKIPPED"]
+    reason: str
+    run_id: str | None
+
+
+class ScheduleWithLedger(Schedule):
+    """A cron schedule and its last ticks, newest first."""
+
+    ledger: list[Tick]
+
+
+class FunctionDocument(Document):
+    """A registered function."""
+
+    id: str
+    revision: str
+    pool: str
+    owner: str
+    spec: dict[str, Any]
+    schedules: list[Schedule]
+
+
+class FunctionWithLedger(FunctionDocument):
+    """A registered function with its schedules' ledgers."""
+
+    schedules: list[ScheduleWithLedger]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class Health(Document):
+    """The process is alive."""
+
+    alive: Literal[True]
+
+
+class Readiness(Document):
+    """The store answers and the registry is known."""
+
+    ready: Literal[True]
+    registry_version: int
+    functions: int

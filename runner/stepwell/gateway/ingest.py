@@ -1,0 +1,161 @@
+"""`POST /e/{key}`: events in. A 2xx means that every event of the request is committed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from stepwell import values
+from stepwell.engine.events import NewEvent, make_fact, parse_event, refuse_ours
+from stepwell.engine.well import Receipt, Well
+from stepwell.errors import SpecError, StepwellError, StoreError, TooLarge, ValueRefused
+from stepwell.gateway.answers import EventConflict, json_response, refusal
+from stepwell.gateway.body import read_json
+from stepwell.gateway.parts import the_well
+from stepwell.ids import Ids
+from stepwell.store.records import EventFate
+
+FATES = {EventFate.ACCEPTED: "accepted", EventFate.DUPLICATE: "duplicate", EventFate.CONFLICT: "conflict"}
+THROWAWAY = Ids()
+"""For checking alone; what it makes is never stored."""
+
+
+@dataclass(slots=True)
+class Offered:
+    """One event of a request and what became of it: a fault, or a receipt."""
+
+    event: NewEvent | None
+    fault: StepwellError | None = None
+    receipt: Receipt | None = None
+
+    @property
+    def status(self) -> str:
+        """Its fate in a word."""
+        if self.receipt is not None:
+            return FATES.get(self.receipt.fate, "conflict")
+        return "invalid"
+
+
+async def ingest(key: str, request: Request, well: Annotated[Well, Depends(the_well)]) -> Response:
+    """Accept one event or a list of events.
+
+    200: every event is stored (`accepted`, or a `duplicate` of one stored before). In a batch each event is judged alone: what is
+    good is stored whatever the others are, and `results` tells the fate of each in the order sent. If any was not taken, the
+    answer is a problem document with the same `ids` and `results`: 400 if one is invalid, else 413 if one is too large, else 409
+    if an id was used before with another body. The same request may be sent again any number of times.
+    """
+    del key  # looked at by the route's access
+    began = well.clock.now()
+    result = "invalid"
+    try:
+        body = await read_json(request, "request of events", values.MAX_EVENT, values.MAX_BATCH)
+        offered = _judge(body)
+        await _send(well, offered)
+        for one in offered:
+            well.metrics.event_received(_result(one))
+        response = _answer(offered, alone=not isinstance(body, list))
+        result = "accepted" if response.status_code == 200 else _result(_worst(offered))
+    except (StepwellError, HTTPException) as error:
+        result = "too_large" if isinstance(error, TooLarge) else "unavailable" if isinstance(error, StoreError) else "invalid"
+        well.metrics.event_received(result)
+        raise
+    finally:
+        well.metrics.ingested(result, (well.clock.now() - began) / 1_000_000)
+    return response
+
+
+def _judge(body: object) -> list[Offered]:
+    if not isinstance(body, list):
+        return [_parsed(body, "event")]
+    batch = cast("list[object]", body)
+    if len(batch) > values.MAX_BATCH_EVENTS:
+        raise TooLarge(f"{len(batch)} events in one request; at most {values.MAX_BATCH_EVENTS}")
+    return [_parsed(item, f"events[{place}]") for place, item in enumerate(batch)]
+
+
+def _parsed(item: object, path: str) -> Offered:
+    try:
+        event = parse_event(item, path)
+        refuse_ours([event])
+    except (SpecError, ValueRefused, TooLarge) as fault:
+        return Offered(None, fault)
+    return Offered(event)
+
+
+async def _send(well: Well, offered: Sequence[Offered]) -> None:
+    """Send what is good. Only when something in the pile can't be encoded is each event looked at alone."""
+    good = [one for one in offered if one.event is not None]
+    try:
+        await _deliver(well, good)
+    except (SpecError, ValueRefused, TooLarge):
+        for one in good:
+            one.fault = _fault(one.event)
+        await _deliver(well, [one for one in good if one.fault is None])
+
+
+async def _deliver(well: Well, good: Sequence[Offered]) -> None:
+    if good:
+        receipts = await well.send([one.event for one in good if one.event is not None])
+        for one, receipt in zip(good, receipts, strict=True):
+            one.receipt = receipt
+
+
+def _fault(event: NewEvent | None) -> StepwellError | None:
+    if event is None:
+        return None
+    try:
+        make_fact(event, 0, THROWAWAY)
+    except (SpecError, ValueRefused, TooLarge) as fault:
+        return fault
+    return None
+
+
+def _answer(offered: Sequence[Offered], *, alone: bool) -> Response:
+    ids = [one.receipt.id for one in offered if one.receipt is not None and one.receipt.fate is not EventFate.CONFLICT]
+    results = [_told(one) for one in offered]
+    bad = [one for one in offered if one.status in {"invalid", "conflict"}]
+    if not bad:
+        return json_response({"ids": ids, "status": 200, "results": results}, 200)
+    error = _error(_worst(offered))
+    more: dict[str, Any] = {"ids": ids, "results": results}
+    response = refusal(error, **more)
+    if alone:
+        return response
+    detail = f"{len(bad)} of {len(offered)} events were not taken, the others are stored; the first: {_error(bad[0])}"
+    return refusal(error, detail=detail, **more)
+
+
+def _told(one: Offered) -> dict[str, Any]:
+    event_id = one.receipt.id if one.receipt is not None else one.event.id if one.event is not None else None
+    told: dict[str, Any] = {"id": event_id, "status": one.status}
+    if one.status in {"invalid", "conflict"}:
+        told["error"] = str(_error(one))
+    return told
+
+
+def _error(one: Offered) -> StepwellError:
+    if one.fault is not None:
+        return one.fault
+    known = one.receipt.id if one.receipt is not None else ""
+    return EventConflict(f"event {known!r} was accepted before with another body; the first one stays, so choose another id")
+
+
+def _worst(offered: Sequence[Offered]) -> Offered:
+    return max(offered, key=_badness)
+
+
+def _badness(one: Offered) -> int:
+    match one.fault:
+        case None:
+            return 1 if one.status == "conflict" else 0
+        case TooLarge():
+            return 2
+        case _:
+            return 3
+
+
+def _result(one: Offered) -> str:
+    return "too_large" if isinstance(one.fault, TooLarge) else one.status

@@ -1,0 +1,49 @@
+"""Alive, ready, figures, and what this API is: for machines."""
+
+import asyncio
+
+from fastapi import Request
+from starlette.responses import Response
+
+from stepwell.engine.well import Well
+from stepwell.errors import StoreUnavailable
+from stepwell.gateway.answers import NO_STORE, answer, json_response
+from stepwell.gateway.openapi import describe
+from stepwell.gateway.reads import OneWell
+
+PATIENCE = 2.0
+
+
+async def health(well: OneWell) -> Response:
+    """Say that the process lives. It never asks the store: a pod isn't restarted because a database is away."""
+    return answer({"alive": True}, well.clock.now())
+
+
+async def ready(well: OneWell) -> Response:
+    """Say whether requests can be served: 200 while the store answers and the registry is known, else 503."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            registry = await well.store.registry()
+    except TimeoutError:
+        raise StoreUnavailable("the store did not answer in time") from None
+    data = {"ready": True, "registry_version": registry.version, "functions": len(registry.functions)}
+    return answer(data, well.clock.now())
+
+
+async def metrics(well: OneWell) -> Response:
+    """Give the figures of this process and the live ones of the store, in Prometheus' text format."""
+    await well.metrics.look(well.store, well.clock, well.registry.limits.values())
+    return exposition(well)
+
+
+def exposition(well: Well) -> Response:
+    """The figures as they are known now, without asking the store."""
+    text, kind = well.metrics.render()
+    return Response(text, headers={**NO_STORE, "Content-Type": kind})
+
+
+async def openapi(request: Request) -> Response:
+    """Describe this API."""
+    if request.app.state.document is None:
+        request.app.state.document = describe(request.app)
+    return json_response(request.app.state.document, 200)

@@ -1,0 +1,108 @@
+"""Serve an ASGI application on a port, inside a process that has other things to do and handles signals itself."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stepwell.engine.well import Well
+from stepwell.errors import StepwellError, StoreUnavailable
+from stepwell.gateway import probes
+from stepwell.gateway.answers import json_response, refusal
+from stepwell.settings import SettingsError
+
+BACKLOG = 2048
+GOODBYE_SECONDS = 5
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, before anything else is begun; SettingsError if the port is taken. Port 0 takes a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(f"can't listen on {host}:{port} ({reason}); choose another with --port") from None
+
+
+def address(listener: socket.socket) -> str:
+    """The listener's address, as one would type it into a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, listener: socket.socket) -> AsyncGenerator[None]:
+    """Serve for as long as the block lasts; at its end answer what has been asked, for at most five seconds."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=GOODBYE_SECONDS,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not task.done():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)  # uvicorn has no event to wait for
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+class Doorstep:
+    """Answers while the well isn't open yet: alive, but not ready. So a process outlasts a store that is away at its start."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.open = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or answer for a well that isn't open."""
+        if self.open or scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if scope["path"] == "/health":
+            await json_response({"data": {"alive": True}, "metadata": {}}, 200)(scope, receive, send)
+            return
+        await refusal(StoreUnavailable("the store has not answered yet"))(scope, receive, send)
+
+
+def health_app(well: Well) -> Starlette:
+    """`/health`, `/ready` and `/metrics` alone: what a runner shows."""
+
+    async def health(_request: Request) -> Response:
+        return await probes.health(well)
+
+    async def ready(_request: Request) -> Response:
+        try:
+            return await probes.ready(well)
+        except StepwellError as error:
+            return refusal(error)
+
+    async def metrics(_request: Request) -> Response:
+        return probes.exposition(well)
+
+    return Starlette(routes=[Route("/health", health), Route("/ready", ready), Route("/metrics", metrics)])
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals to the process."""
+        yield

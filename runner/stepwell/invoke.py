@@ -1,0 +1,66 @@
+"""The one seam to user code: a function in this process becomes something that an execution can call.
+
+Functions behind HTTP, in other languages, will be another `Code` with the same promise: called with a pass, it answers with the
+output's JSON, or raises.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+from pydantic import ValidationError
+
+from stepwell import log, values
+from stepwell.context import Context, Event, event_of
+from stepwell.engine.execution import Pass
+from stepwell.errors import NonRetriableError
+from stepwell.function import Function
+from stepwell.spec.function import FunctionSpec
+from stepwell.step import Step
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCode:
+    """A Python function of this process."""
+
+    function: Function[Any, Any]
+
+    @property
+    def spec(self) -> FunctionSpec:
+        """What the function is configured as."""
+        return self.function.spec
+
+    async def __call__(self, passing: Pass) -> bytes:
+        """Run the handler once from the top and encode what it returns."""
+        execution = passing.execution
+        scope = log.Scope(execution.run_id, self.function.id, None, passing.attempt, passing.replaying)
+        log.current.set(scope)
+        events = [self._event(document) for document in _documents(execution.claimed.input)]
+        ctx = Context(
+            event=events[0],
+            events=events,
+            run_id=execution.run_id,
+            function_id=self.function.id,
+            max_attempts=self.spec.retries + 1,
+            logger=log.RunLogger(scope),
+            step=Step(passing),
+        )
+        output = await self.function.handler(ctx)
+        data = values.encode(output, "output", self.function.returns)
+        values.check_size(f"output of run {execution.run_id}", len(data), values.MAX_STEP_RESULT)
+        return data
+
+    def _event(self, document: dict[str, Any]) -> Event[Any]:
+        adapter = self.function.adapters.get(document["name"])
+        if adapter is None:
+            return event_of(document, document["data"])
+        try:
+            return event_of(document, adapter.validate_python(document["data"]))
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            path = ".".join(str(part) for part in ("event.data", *first["loc"]))
+            raise NonRetriableError(f"{path}: {first['msg']} (event {document['name']!r} does not fit its model)") from None
+
+
+def _documents(data: bytes) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", orjson.loads(data))

@@ -1,0 +1,191 @@
+"""The parts of a process: its store, its well, its signals; and the two processes that are made of few of them."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from stepwell import log
+from stepwell.clock import SystemClock
+from stepwell.engine.scheduler import Scheduler
+from stepwell.engine.well import Well
+from stepwell.errors import StepwellError, StoreError, StoreUnavailable
+from stepwell.function import Function
+from stepwell.gateway.app import make_app
+from stepwell.gateway.serve import Doorstep, address, health_app, listen, serving
+from stepwell.loading import load
+from stepwell.metrics import Metrics
+from stepwell.settings import GatewaySettings, RunnerSettings, StoreSettings, Upkeep
+from stepwell.store.protocol import Store
+from stepwell.worker import Worker, WorkerOptions
+
+UPKEEP_SECONDS = 3600.0
+LONGEST_PAUSE = 5.0
+
+
+class LoadingFailed(StepwellError):
+    """Functions could not be loaded; the message has a line for each reason, with file and line."""
+
+    code = "DF0602"
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a process to its end on the fastest loop there is."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+
+
+async def stopped() -> None:
+    """Return at SIGINT or SIGTERM; a second one ends the process as it would without us."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def ask(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        asked.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
+            loop.add_signal_handler(number, ask, number)
+    await asked.wait()
+
+
+def make_store(settings: StoreSettings) -> Store:
+    """The store behind an address; its library is imported only now."""
+    if settings.is_postgres:
+        from stepwell.store.postgres import PostgresStore  # noqa: PLC0415
+
+        return PostgresStore(settings.address)
+    from stepwell.store.sqlite import SqliteStore  # noqa: PLC0415
+
+    if settings.address != ":memory:":
+        Path(settings.address).parent.mkdir(parents=True, exist_ok=True)
+    return SqliteStore(settings.address)
+
+
+def make_well(settings: StoreSettings, component: str) -> Well:
+    """A well that is not open yet."""
+    return Well(make_store(settings), SystemClock(), Metrics(component), component)
+
+
+async def open_patiently(well: Well) -> None:
+    """Open the well, however long its store is away; a store that answers but can't be used is an error at once."""
+    pause = 0.1
+    while True:
+        try:
+            await well.open()
+        except StoreUnavailable as error:
+            structlog.get_logger("stepwell").warning("the store is away; trying again", error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        else:
+            return
+
+
+@asynccontextmanager
+async def beside(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Run these for as long as the block lasts."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def keep_up(well: Well, keep: timedelta) -> None:
+    """Drop history past its time and make room ahead, now and every hour."""
+    while True:
+        with suppress(StoreError):
+            await well.store.retain(round(keep.total_seconds() * 1_000_000))
+        await asyncio.sleep(UPKEEP_SECONDS)
+
+
+async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkeep) -> None:
+    """Take events in, show runs, fire cron ticks and sweep, until told to stop. Any number of these may run."""
+    log.configure(json=upkeep.log.json, level=upkeep.log.level)
+    listener = listen(settings.host, settings.port)
+    well = make_well(store, "gateway")
+    doorstep = Doorstep(make_app(well, settings))
+    stop = asyncio.create_task(stopped())
+    async with serving(doorstep, listener):
+        structlog.get_logger("stepwell").info("gateway listens", url=address(listener), store=store.shown)
+        if not await _opened(well, stop):
+            return
+        try:
+            doorstep.open = True
+            async with beside(Scheduler(well, sweep=True).run(), keep_up(well, upkeep.keep)):
+                await stop
+        finally:
+            doorstep.open = False
+            await well.close()
+
+
+async def runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep) -> None:
+    """Execute the functions of one pool until told to stop; then finish or hand back what is under way."""
+    log.configure(json=upkeep.log.json, level=upkeep.log.level)
+    functions = load_or_raise(settings.functions)
+    well = make_well(store, "runner")
+    stop = asyncio.create_task(stopped())
+    async with AsyncExitStack() as stack:
+        doorstep = Doorstep(health_app(well))
+        if settings.health_port is not None:
+            listener = listen(settings.health_host, settings.health_port)
+            await stack.enter_async_context(serving(doorstep, listener))
+            structlog.get_logger("stepwell").info("health and metrics", url=address(listener))
+        if not await _opened(well, stop):
+            return
+        stack.push_async_callback(well.close)
+        doorstep.open = True
+        worker = Worker(well, functions, worker_options(settings))
+        await worker.start()
+        structlog.get_logger("stepwell").info(
+            "runner claims", pool=settings.pool, functions=[one.id for one in functions], store=store.shown
+        )
+        await stop
+        await worker.drain(settings.grace)
+
+
+def worker_options(settings: RunnerSettings) -> WorkerOptions:
+    """How this process's worker works; its pool is the owner of what it registers."""
+    return WorkerOptions(pool=settings.pool, owner=settings.pool, slots=settings.slots, lease=settings.lease)
+
+
+def load_or_raise(paths: Sequence[str]) -> tuple[Function[Any, Any], ...]:
+    """The functions at these paths; LoadingFailed with a line for each thing that is wrong."""
+    loaded = load(paths)
+    for note in loaded.notes:
+        structlog.get_logger("stepwell").warning("manifest and decorator differ; the manifest holds", where=str(note))
+    if loaded.errors:
+        raise LoadingFailed("\n".join(str(error) for error in loaded.errors))
+    if not loaded.functions:
+        raise LoadingFailed(f"no durable function in {', '.join(paths) or 'nothing'}: decorate one with @stepwell.function(id=…)")
+    return loaded.functions
+
+
+async def _opened(well: Well, stop: "asyncio.Task[None]") -> bool:
+    """Whether the well is open, rather than the process told to stop before."""
+    opening = asyncio.create_task(open_patiently(well))
+    await asyncio.wait({opening, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if not opening.done():
+        opening.cancel()
+        return False
+    opening.result()
+    return True
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,242 @@
+"""Configuration: read here and nowhere else. A command's option wins over the environment, the environment over the default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from stepwell.errors import SpecError, StepwellError
+
+PORT = 8288
+URL = f"http://127.0.0.1:{PORT}"
+DEV_STORE = ".stepwell/dev.db"
+LOOPBACK_NAMES = frozenset({"localhost", "localhost.", "ip6-localhost"})
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+POSTGRES = ("postgresql://", "postgres://")
+
+
+class SettingsError(StepwellError):
+    """A setting is missing or wrong; the message names the option and the variable."""
+
+    code = "DF0601"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Which well: a `postgresql://` address, the path of an SQLite file, or `:memory:`. The address may hold a password."""
+
+    address: str = field(repr=False)
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether the well lies in Postgres."""
+        return self.address.startswith(POSTGRES)
+
+    @property
+    def shown(self) -> str:
+        """The address without what is secret in it, to print."""
+        if not self.is_postgres:
+            return "SQLite in memory" if self.address == ":memory:" else f"SQLite {self.address}"
+        rest = self.address.partition("://")[2].partition("?")[0]
+        return f"Postgres {rest.rpartition('@')[2]}"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Where the gateway listens and who may ask. `keys` open every route, `event_keys` only `POST /e/{key}`."""
+
+    host: str = "127.0.0.1"
+    port: int = PORT
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    event_keys: tuple[str, ...] = field(default=(), repr=False)
+    max_in_flight: int = 1000
+    body_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.is_guarded and not is_loopback(self.host):
+            raise SettingsError(
+                f"without a key the gateway listens on loopback only, not on {self.host!r}: "
+                "set STEPWELL_KEY (or --key), or use --host 127.0.0.1"
+            )
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a key is asked for."""
+        return bool(self.keys or self.event_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """What one runner executes, how much at once, and for how long its lease and its farewell last."""
+
+    functions: tuple[str, ...]
+    pool: str = "default"
+    slots: int = 500
+    lease: timedelta = timedelta(seconds=30)
+    grace: timedelta = timedelta(seconds=20)
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How much is logged, and whether as JSON lines rather than for eyes."""
+
+    level: str = "INFO"
+    json: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What every process needs: its logs, and how long history is kept."""
+
+    log: LogSettings
+    keep: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class DevSettings:
+    """All parts in one process."""
+
+    store: StoreSettings
+    gateway: GatewaySettings
+    runner: RunnerSettings
+    upkeep: Upkeep
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was typed on the command line; None where nothing was."""
+
+    store: str | None = None
+    db: str | None = None
+    ephemeral: bool = False
+    host: str | None = None
+    port: int | None = None
+    key: str | None = None
+    pool: str | None = None
+    slots: int | None = None
+    lease: str | None = None
+    grace: str | None = None
+    health_port: int | None = None
+
+
+def store_settings(env: Mapping[str, str], given: Given, default: str | None = None) -> StoreSettings:
+    """The store: `--store`, `--db`, `--ephemeral`, STEPWELL_STORE, else the default; SettingsError if there is none."""
+    if given.ephemeral:
+        if given.store or given.db:
+            raise SettingsError("--ephemeral keeps nothing: leave out --store and --db")
+        return StoreSettings(":memory:")
+    if given.store and given.db:
+        raise SettingsError("--store and --db name two stores: leave one out")
+    address = given.store or given.db or env.get("STEPWELL_STORE") or default
+    if not address:
+        raise SettingsError("no store: give --store postgresql://… (or the path of an SQLite file), or set STEPWELL_STORE")
+    return StoreSettings(_address(address))
+
+
+def gateway_settings(env: Mapping[str, str], given: Given) -> GatewaySettings:
+    """The gateway's settings; keys may be several, separated by commas, so that they can be rotated."""
+    return GatewaySettings(
+        host=given.host or env.get("STEPWELL_HOST") or "127.0.0.1",
+        port=given.port if given.port is not None else _whole(env, "STEPWELL_PORT", PORT, 0, 65_535),
+        keys=_keys(given.key if given.key is not None else env.get("STEPWELL_KEY", ""), "STEPWELL_KEY"),
+        event_keys=_keys(env.get("STEPWELL_EVENT_KEY", ""), "STEPWELL_EVENT_KEY"),
+        max_in_flight=_whole(env, "STEPWELL_MAX_IN_FLIGHT", 1000, 1, 1_000_000),
+    )
+
+
+def runner_settings(env: Mapping[str, str], given: Given, functions: tuple[str, ...]) -> RunnerSettings:
+    """The runner's settings; `functions` are paths or `module:attribute`."""
+    health_port = given.health_port if given.health_port is not None else _whole(env, "STEPWELL_HEALTH_PORT", -1, 0, 65_535)
+    return RunnerSettings(
+        functions=functions or tuple(part for part in env.get("STEPWELL_FUNCTIONS", "").split(",") if part),
+        pool=given.pool or env.get("STEPWELL_POOL") or "default",
+        slots=given.slots if given.slots is not None else _whole(env, "STEPWELL_SLOTS", 500, 1, 100_000),
+        lease=_length(given.lease or env.get("STEPWELL_LEASE") or "30s", "STEPWELL_LEASE", 3.0),
+        grace=_length(given.grace or env.get("STEPWELL_GRACE") or "20s", "STEPWELL_GRACE", 0.0),
+        health_host=env.get("STEPWELL_HEALTH_HOST") or "127.0.0.1",
+        health_port=health_port if health_port >= 0 else None,
+    )
+
+
+def dev_settings(env: Mapping[str, str], given: Given, paths: tuple[str, ...]) -> DevSettings:
+    """Settings of `stepwell dev`: the SQLite file `.stepwell/dev.db` unless another store is named."""
+    return DevSettings(
+        store=store_settings(env, given, DEV_STORE),
+        gateway=gateway_settings(env, given),
+        runner=runner_settings(env, given, paths),
+        upkeep=upkeep(env, eyes=True),
+    )
+
+
+def upkeep(env: Mapping[str, str], *, eyes: bool) -> Upkeep:
+    """STEPWELL_LOG_LEVEL; STEPWELL_LOG_FORMAT, `json` or `text` (as `eyes` look on or not); STEPWELL_KEEP, seven days."""
+    level = env.get("STEPWELL_LOG_LEVEL", "INFO").upper()
+    if level not in LEVELS:
+        raise SettingsError(f"STEPWELL_LOG_LEVEL is one of {', '.join(LEVELS)}, not {level!r}")
+    form = env.get("STEPWELL_LOG_FORMAT") or ("text" if eyes else "json")
+    if form not in {"json", "text"}:
+        raise SettingsError(f"STEPWELL_LOG_FORMAT is json or text, not {form!r}")
+    kept = _length(env.get("STEPWELL_KEEP") or "7d", "STEPWELL_KEEP", 3600.0, 10 * 366 * 86_400.0)
+    return Upkeep(LogSettings(level, form == "json"), kept)
+
+
+def client_settings(env: Mapping[str, str], url: str | None, key: str | None) -> tuple[str, str | None]:
+    """The gateway's address and key for those who call it: option, STEPWELL_URL and STEPWELL_KEY, else this machine's."""
+    address = (url or env.get("STEPWELL_URL") or URL).rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise SettingsError(f"{address!r} is no address: it begins with http:// or https:// (--url, STEPWELL_URL)")
+    first = (key if key is not None else env.get("STEPWELL_KEY", "")).split(",")[0].strip()
+    return address, first or None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, without port, means this machine only."""
+    name = host.strip("[]").lower()
+    if name in LOOPBACK_NAMES:
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(text: str) -> str:
+    if text.startswith(POSTGRES) or text == ":memory:":
+        return text
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return str(Path(text))
+    if scheme == "sqlite" and rest.startswith("/"):
+        return rest[1:] or ":memory:"
+    raise SettingsError(f"{scheme}:// is no store: give postgresql://user@host/database or the path of an SQLite file")
+
+
+def _keys(text: str, name: str) -> tuple[str, ...]:
+    keys = tuple(part.strip() for part in text.split(",") if part.strip())
+    if any(not key.isascii() or not key.isprintable() or "/" in key or " " in key for key in keys):
+        raise SettingsError(f"a key in {name} has printable ASCII only, no blank and no slash")
+    return keys
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise SettingsError(f"{name} is a whole number from {least} to {most}")
+    return int(text)
+
+
+def _length(text: str, name: str, least: float, most: float = 86_400.0) -> timedelta:
+    from stepwell.spec.duration import parse_duration  # noqa: PLC0415  # it brings pydantic, which commands start faster without
+
+    try:
+        length = parse_duration(text)
+    except SpecError as error:
+        raise SettingsError(f"{name}: {error}") from None
+    if not least <= length.total_seconds() <= most:
+        raise SettingsError(f"{name} is between {least:g} and {most:g} seconds, not {text!r}")
+    return length

@@ -1,0 +1,218 @@
+"""The options of a function beside its triggers: back-off, concurrency, cancellation, timeouts, checkpointing."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from stepwell.errors import SpecError
+from stepwell.spec.duration import Duration, DurationLike, format_duration
+from stepwell.spec.expression import compile_filter, compile_key
+from stepwell.spec.fault import refusal, refusal_of
+from stepwell.spec.names import check_event_name
+from stepwell.spec.option import Option, option
+
+LIMIT = timedelta(days=366)
+MAX_TABLE = 50
+Strategy = Literal["exponential", "fixed", "linear", "table"]
+
+
+def _within_limit(value: timedelta) -> timedelta:
+    if value > LIMIT:
+        raise refusal(f"{format_duration(value)} is too long; at most 366d")
+    return value
+
+
+def _some(value: timedelta) -> timedelta:
+    if not value:
+        raise refusal("must be longer than 0; leave it out for no limit")
+    return value
+
+
+Length = Annotated[Duration, AfterValidator(_within_limit)]
+Bound = Annotated[Duration, AfterValidator(_within_limit), AfterValidator(_some)]
+
+TABLE = tuple(timedelta(seconds=seconds) for seconds in (15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200))
+"""How long to wait after the first, second, … failed try; the last one also after all that follow."""
+
+
+@option
+class Backoff(Option):
+    """How long to wait before the next try.
+
+    `table`: the n-th length after the n-th failed try. `fixed`: `base` each time. `linear`: `base`, 2 x `base`, …
+    `exponential`: `base`, `base` x `factor`, … Never more than `max`, and up to `jitter` on top, drawn evenly.
+    Left out: `base` 15 s, `factor` 2, `max` 2 h (for a table: none), `jitter` 30 s for a table and none for the others.
+    """
+
+    strategy: Strategy = "table"
+    base: Length | None = None
+    max: Length | None = None
+    factor: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] | None = None
+    jitter: Length | None = None
+    table: Annotated[tuple[Length, ...], Field(max_length=MAX_TABLE)] = TABLE
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            strategy: Strategy = "table",
+            base: DurationLike | None = None,
+            max: DurationLike | None = None,  # noqa: A002
+            factor: float | None = None,
+            jitter: DurationLike | None = None,
+            table: Sequence[DurationLike] = TABLE,
+        ) -> None: ...
+
+    @property
+    def first(self) -> timedelta:
+        """`base`, or 15 s."""
+        return TABLE[0] if self.base is None else self.base
+
+    @property
+    def growth(self) -> float:
+        """`factor`, or 2."""
+        return 2.0 if self.factor is None else self.factor
+
+    @property
+    def ceiling(self) -> timedelta:
+        """`max`, or 2 h; a table without `max` has none."""
+        if self.max is not None:
+            return self.max
+        return LIMIT if self.strategy == "table" else TABLE[-1]
+
+    @property
+    def spread(self) -> timedelta:
+        """`jitter`; for a table 30 s unless it is given, else none."""
+        if self.jitter is not None:
+            return self.jitter
+        return timedelta(seconds=30 if self.strategy == "table" else 0)
+
+    @field_validator("table")
+    @classmethod
+    def _check_table(cls, value: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        if not value:
+            raise refusal("a table needs at least one length, such as [15s, 30s, 1m]")
+        return value
+
+    @model_validator(mode="after")
+    def _check_fit(self) -> "Backoff":
+        if self.strategy == "table" and (self.base is not None or self.factor is not None):
+            unused = "base" if self.base is not None else "factor"
+            raise refusal("has no meaning for a table; set strategy to fixed, linear or exponential", unused)
+        if self.strategy != "table" and self.table != TABLE:
+            raise refusal(f"has no meaning for strategy {self.strategy!r}; leave strategy out, or set it to table", "table")
+        if self.strategy != "exponential" and self.factor is not None:
+            raise refusal(f"has no meaning for strategy {self.strategy!r}; only exponential multiplies", "factor")
+        return self
+
+
+@option
+class Concurrency(Option):
+    """At most `limit` executions at once: of the function, or for each value of `key` (CEL over `event`).
+
+    With scope `namespace` all functions that have the same key and scope count together; each tests its own limit.
+    Runs that sleep or wait don't count.
+    """
+
+    limit: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+    key: str | None = None
+    scope: Literal["function", "namespace"] = "function"
+
+    @field_validator("key")
+    @classmethod
+    def _check_key(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                compile_key(value)
+            except SpecError as error:
+                raise refusal_of(error) from None
+        return value
+
+    @model_validator(mode="after")
+    def _check_scope(self) -> "Concurrency":
+        if self.scope == "namespace" and self.key is None:
+            raise refusal(
+                "scope namespace needs a key, which the functions that count together share: key=\"'mail-server'\"", "key"
+            )
+        return self
+
+
+@option
+class CancelOn(Option):
+    """Cancel a run when this event comes and `if_`, CEL over `event` (the trigger) and `async` (the one that came), is true.
+
+    Listens for `timeout` from the run's creation, 365 days unless given. Events from before the run never cancel it.
+    """
+
+    event: str
+    if_: str | None = None
+    timeout: Bound | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(self, event: str, if_: str | None = None, timeout: DurationLike | None = None) -> None: ...
+
+    @field_validator("event")
+    @classmethod
+    def _check_event(cls, value: str) -> str:
+        check_event_name(value, wildcard=False)
+        return value
+
+    @field_validator("if_")
+    @classmethod
+    def _check_if(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                compile_filter(value)
+            except SpecError as error:
+                raise refusal_of(error) from None
+        return value
+
+
+@option
+class Timeouts(Option):
+    """Cancel a run that has not begun within `start` of being queued, or not ended within `finish` of its beginning.
+
+    A manifest may write `run` for `finish`.
+    """
+
+    start: Bound | None = None
+    finish: Bound | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(self, start: DurationLike | None = None, finish: DurationLike | None = None) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_run(cls, given: object) -> object:
+        return _without_run(given)
+
+
+@option
+class Checkpointing(Option):
+    """When finished steps are written down: by default each one before the next begins.
+
+    Up to `buffered_steps` may wait to be written together, none longer than `max_interval`; a crash repeats those. After
+    `max_runtime` in one go the execution is put away, and the run goes on from its journal.
+    """
+
+    max_runtime: Bound | None = None
+    buffered_steps: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    max_interval: Bound | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, max_runtime: DurationLike | None = None, buffered_steps: int = 1, max_interval: DurationLike | None = None
+        ) -> None: ...
+
+
+def _without_run(given: object) -> object:
+    if not isinstance(given, dict) or "run" not in given:
+        return given  # pyright: ignore[reportUnknownVariableType]
+    if "finish" in given:
+        raise refusal("`run` is another name for `finish`; give one of them", "run")
+    return {("finish" if name == "run" else name): value for name, value in given.items()}  # pyright: ignore[reportUnknownVariableType]

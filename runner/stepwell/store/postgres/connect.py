@@ -1,0 +1,187 @@
+"""Connections to one Postgres: made when needed, few, and gone at the first doubt.
+
+A connection whose command timed out or broke is terminated: what it was doing may or may not have happened, and whoever asked
+hears StoreUnavailable and asks again.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.store.postgres.driver import Connection, open_connection
+
+COMMAND_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 5.0
+ACQUIRE_TIMEOUT = 5.0
+IDLE = 30.0
+LONGEST_PAUSE = 5.0
+
+RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.InvalidCachedStatementError)
+"""Nothing of a transaction that ended so has landed: sent again at once."""
+
+_AWAY_CLASSES = ("08", "53", "57", "58")
+_AWAY_STATES = ("25006", "55P03")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the well lies. `pooler`: a pooler in transaction mode stands between, so no session state may be relied upon."""
+
+    dsn: str
+    pooler: bool = False
+    reads: int = 1
+
+
+def parse_address(dsn: str) -> Address:
+    """Take `pooler` and `reads`, which are ours, out of a `postgresql://` address."""
+    parts = urlsplit(dsn)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    pooler = options.pop("pooler", "0").lower() in {"1", "true", "yes", "on"}
+    reads = options.pop("reads", "1")
+    if not reads.isdigit() or not 1 <= int(reads) <= 100:
+        raise StoreError(f"the store's address says reads={reads}; it is how many connections may read at once, 1 to 100")
+    return Address(urlunsplit(parts._replace(query=urlencode(options))), pooler, int(reads))
+
+
+def translated(error: Exception) -> Exception:
+    """The store's error for one of the driver's: StoreUnavailable if asking again may help, else StoreError."""
+    if isinstance(error, asyncpg.PostgresError):
+        state: str = getattr(error, "sqlstate", None) or ""
+        message = f"Postgres: {error} ({state})"
+        if state[:2] in _AWAY_CLASSES or state in _AWAY_STATES or isinstance(error, RETRIED):
+            return StoreUnavailable(message)
+        return StoreError(message)
+    if isinstance(error, (OSError, asyncio.TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        if isinstance(error, (asyncpg.InterfaceError,)) and not _is_closed(error):
+            return StoreError(f"Postgres: {error}")
+        return StoreUnavailable(f"Postgres can't be reached: {error or type(error).__name__}")
+    return error
+
+
+def _is_closed(error: asyncpg.InterfaceError) -> bool:
+    text = str(error)
+    return "closed" in text or "terminated" in text or "released" in text
+
+
+async def connect(address: Address) -> Connection:
+    """One connection with the timeouts that every one has; raise StoreUnavailable if there is none to be had."""
+    # A pooler knows no settings of a session, so there it is the role's own that hold (docs: PgBouncer).
+    settings = (
+        {}
+        if address.pooler
+        else {
+            "application_name": "stepwell",
+            "lock_timeout": "2s",
+            "statement_timeout": "15s",
+            "idle_in_transaction_session_timeout": "10s",
+            "timezone": "UTC",
+        }
+    )
+    more: dict[str, Any] = {"statement_cache_size": 0} if address.pooler else {"max_cached_statement_lifetime": 0}
+    try:
+        return await open_connection(
+            address.dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=settings, **more
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise translated(error) from error
+
+
+class Connections:
+    """At most `limit` connections, made on demand; those beyond `keep` go after half a minute without use."""
+
+    def __init__(self, address: Address, limit: int, keep: int) -> None:
+        self.address = address
+        self.limit = limit
+        self.keep = keep
+        self._idle: list[tuple[Connection, float]] = []
+        self._room = asyncio.Semaphore(limit)
+        self._open: set[Connection] = set()
+        self._reaper: asyncio.TimerHandle | None = None
+        self._pause = 0.0
+        self._again_at = 0.0
+
+    @asynccontextmanager
+    async def use(self) -> AsyncGenerator[Connection]:
+        """A connection for one statement or transaction; errors come out as the store's own."""
+        try:
+            async with asyncio.timeout(ACQUIRE_TIMEOUT):
+                await self._room.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailable("Postgres: all connections are busy") from error
+        try:
+            connection = await self._take()
+            try:
+                yield connection
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+                unavailable = translated(error)
+                if isinstance(unavailable, StoreUnavailable) and not isinstance(error, (*RETRIED, asyncpg.LockNotAvailableError)):
+                    connection.terminate()
+                if isinstance(error, RETRIED):
+                    raise
+                raise unavailable from error
+            except BaseException:
+                connection.terminate()
+                raise
+            finally:
+                self._give_back(connection)
+        finally:
+            self._room.release()
+
+    async def close(self) -> None:
+        """Close all of them."""
+        if self._reaper is not None:
+            self._reaper.cancel()
+            self._reaper = None
+        self._idle.clear()
+        for connection in list(self._open):
+            try:
+                await connection.close(timeout=2)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.terminate()
+        self._open.clear()
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection, _since = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._open.discard(connection)
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._again_at:
+            raise StoreUnavailable("Postgres can't be reached; the next try to connect comes in a moment")
+        try:
+            connection = await connect(self.address)
+        except StoreUnavailable:
+            # Full jitter, so that a fleet doesn't come back in step.
+            self._pause = min(max(self._pause * 2, 0.05), LONGEST_PAUSE)
+            self._again_at = loop.time() + self._pause * random.random()  # noqa: S311
+            raise
+        self._pause = 0.0
+        self._open.add(connection)
+        return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.is_closed():
+            self._open.discard(connection)
+            return
+        loop = asyncio.get_running_loop()
+        self._idle.append((connection, loop.time()))
+        if len(self._open) > self.keep and self._reaper is None:
+            self._reaper = loop.call_later(IDLE, self._reap)
+
+    def _reap(self) -> None:
+        self._reaper = None
+        loop = asyncio.get_running_loop()
+        while self._idle and len(self._open) > self.keep and self._idle[0][1] <= loop.time() - IDLE:
+            connection, _since = self._idle.pop(0)
+            self._open.discard(connection)
+            connection.terminate()
+        if self._idle and len(self._open) > self.keep:
+            self._reaper = loop.call_later(IDLE, self._reap)

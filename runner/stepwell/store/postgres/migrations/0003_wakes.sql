@@ -1,0 +1,109 @@
+-- What one run's end or one event does to other runs. Called by commit_pile for rare kinds only, never for a plain step.
+
+create function resolve_waits(
+    r_run text[], r_kind integer[], r_id text[], r_occ integer[], r_ok boolean[], r_value bytea[], v_now bigint, v_seq bigint,
+    out ready text[], out touched text[]
+) language plpgsql as $$
+-- Take these open waits, record their steps, and wake their runs. What is no longer open is left alone; the first of two wins.
+begin
+    perform 1 from queue q where q.run_id = any (r_run) order by q.run_id for update;
+    with wanted as (
+        select distinct on (r.run_id, r.kind, r.step_id, r.occurrence) r.*
+        from unnest(r_run, r_kind, r_id, r_occ, r_ok, r_value) with ordinality r (run_id, kind, step_id, occurrence, ok, value, n)
+        order by r.run_id, r.kind, r.step_id, r.occurrence, r.n
+    ), taken as (
+        delete from waits w using wanted r
+        where w.run_id = r.run_id and w.kind = r.kind and w.step_id = r.step_id and w.occurrence = r.occurrence
+        returning w.run_id, w.kind, w.step_id, w.occurrence, w.opened, r.ok, r.value, r.n
+    ), recorded as (
+        insert into steps (run_id, step_id, occurrence, kind, ok, attempts, epoch, seq, started, ended, value)
+        select t.run_id, t.step_id, t.occurrence, t.kind, t.ok, 1, q.epoch, v_seq + t.n, t.opened, v_now, t.value
+        from taken t join queue q on q.run_id = t.run_id
+        on conflict do nothing
+    ), woken as (
+        update queue q
+        set inbox = q.inbox + t.many,
+            due = case when q.runner_id is null then least(q.due, v_now) else q.due end,
+            since = case when q.runner_id is null then v_now else q.since end,
+            state = case when q.runner_id is null then 0 else q.state end
+        from (select t.run_id, count(*)::integer as many from taken t group by t.run_id) t
+        where q.run_id = t.run_id
+        returning q.run_id, q.pool, q.runner_id
+    )
+    select array_agg(distinct w.pool) filter (where w.runner_id is null), array_agg(w.run_id) filter (where w.runner_id is not null)
+    into ready, touched
+    from woken w;
+end $$;
+
+create function child_error(name text, message text, child text, cause bytea) returns bytea
+language sql immutable as $$
+    select convert_to(format('{"name":"%s","message":"%s","run_id":"%s","cause":', name, message, child), 'UTF8')
+           || cause || convert_to('}', 'UTF8')
+$$;
+
+create function end_runs(
+    x_run text[], x_status text[], x_value bytea[], v_now bigint, v_seq bigint, v_system boolean,
+    out ready text[], out touched text[], out leased text[], out freed text[]
+) language plpgsql as $$
+-- End live runs, whose queue rows the caller has locked: their waits go, and whoever invoked them hears of it.
+declare
+    p_run text[];
+    p_kind integer[];
+    p_id text[];
+    p_occ integer[];
+    p_ok boolean[];
+    p_value bytea[];
+begin
+    with gone as (
+        delete from queue q using unnest(x_run, x_status, x_value) x (run_id, status, value)
+        where q.run_id = x.run_id
+        returning q.run_id, q.started, q.epoch, q.runner_id, q.key1, q.key2, x.status, x.value
+    ), told as (
+        insert into ends (run_id, started, ended, epoch, status, value)
+        select g.run_id, g.started, v_now, g.epoch, g.status, g.value from gone g
+        on conflict do nothing
+    ), noted as (
+        insert into outbox (run_id, at) select g.run_id, v_now from gone g where v_system
+        on conflict do nothing
+    )
+    select array_agg(g.run_id) filter (where g.runner_id is not null),
+           array_agg(g.key1) filter (where g.key1 is not null and g.runner_id is not null)
+           || array_agg(g.key2) filter (where g.key2 is not null and g.runner_id is not null)
+    into leased, freed
+    from gone g;
+    delete from waits w where w.run_id = any (x_run);
+    select array_agg(w.run_id), array_agg(w.kind), array_agg(w.step_id), array_agg(w.occurrence),
+           array_agg(x.status = 'completed'),
+           array_agg(case x.status
+               when 'completed' then x.value
+               when 'cancelled' then child_error('InvokedFunctionCancelled', 'the invoked run was cancelled', x.run_id, x.value)
+               else child_error('InvokedFunctionFailed', 'the invoked run failed', x.run_id, x.value) end)
+    into p_run, p_kind, p_id, p_occ, p_ok, p_value
+    from unnest(x_run, x_status, x_value) x (run_id, status, value)
+    join waits w on w.target_run = x.run_id
+    where w.kind = 4;
+    if p_run is not null then
+        select * into ready, touched from resolve_waits(p_run, p_kind, p_id, p_occ, p_ok, p_value, v_now, v_seq);
+    end if;
+end $$;
+
+create function unblock(freed text[]) returns text[]
+language plpgsql as $$
+-- As many blocked runs as slots were freed become claimable, oldest due first; the claim checks the limit again.
+declare
+    k record;
+    woken text[];
+    pools text[] := '{}';
+begin
+    for k in select key, count(*)::integer as many from unnest(freed) f (key) group by key order by key loop
+        with oldest as materialized (
+            select q.run_id from queue q where q.blocked_on = k.key
+            order by q.due, q.run_id limit k.many for update skip locked
+        ), lifted as (
+            update queue q set blocked_on = null from oldest o where q.run_id = o.run_id returning q.pool
+        )
+        select array_agg(distinct l.pool) into woken from lifted l;
+        pools := pools || coalesce(woken, '{}');
+    end loop;
+    return pools;
+end $$;

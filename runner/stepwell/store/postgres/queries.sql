@@ -1,0 +1,232 @@
+-- Every statement that is not commit_pile. `well` stands for the schema, and is written out when this file is read.
+
+-- name: enrol
+-- Make or renew a lease row.
+select well.enrol($1, $2, $3, $4, $5, $6, $7)
+
+-- name: beat
+-- Renew a lease, if it is still there.
+update well.runners set expires = coalesce($3::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) + $2::bigint
+where runner_id = $1 returning true
+
+-- name: leave
+-- Give everything back and end the lease.
+select well.leave($1, $2)
+
+-- name: held
+-- What a runner has claimed.
+select run_id, epoch from well.queue where runner_id = $1 order by run_id
+
+-- name: expire_all
+-- End every lease.
+with ended as (update well.runners set expires = 0 where expires > 0 returning 1) select count(*) from ended
+
+-- name: register
+-- Replace an owner's functions and schedules.
+select well.register($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: listen
+-- Add what waits listen on.
+select well.listen_on($1, $2)
+
+-- name: registry
+-- One whole version: one statement, so one snapshot.
+select (select version from well.registry) as version,
+       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, encode(spec, 'base64')) order by function_id)
+        from well.functions where active) as functions,
+       (select jsonb_agg(jsonb_build_array(name, path) order by name, path) from well.listens) as listens,
+       (select jsonb_agg(jsonb_build_array(schedule_id, function_id, encode(cron, 'base64'), created, last_due, next_due)
+                         order by schedule_id)
+        from well.schedules where active) as schedules
+
+-- name: journal_heads
+-- The inboxes of live runs.
+select run_id, inbox from well.queue where run_id = any ($1::text[])
+
+-- name: journal_steps
+-- The journals of runs between two ids (which partitions to look in), in the order recorded.
+select run_id, step_id, occurrence, kind, ok, value, attempts, started, ended from well.steps
+where run_id = any ($1::text[]) and run_id >= $2 and run_id <= $3 order by run_id, seq
+
+-- name: journal_waits
+-- What runs wait for; listeners that cancel are not theirs to see.
+select run_id, kind, step_id, occurrence, due, opened, attempt, name, match_key, residual, context, target_run, detail
+from well.waits where run_id = any ($1::text[]) order by run_id, opened, kind, step_id, occurrence
+
+-- name: run
+-- One run as people look at it.
+select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
+       coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.run_id is not null as live, e.status, e.ended, e.value
+from well.runs r left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = $1
+where r.run_id = $1
+
+-- name: run_waits
+-- The open waits of one run.
+select run_id, kind, step_id, occurrence, due, opened, attempt, name, match_key, residual, context, target_run, detail
+from well.waits where run_id = $1 order by opened, kind, step_id, occurrence
+
+-- name: runs
+-- Runs, newest first, by any of the filters.
+select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
+       coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.run_id is not null as live, e.status, e.ended, e.value
+from well.runs r left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = r.run_id
+where ($1::text is null or r.function_id = $1)
+  and ($2::text is null or r.run_id < $2)
+  and ($3::bigint is null or r.created > $3)
+  and ($4::bigint is null or r.created < $4)
+order by r.run_id desc limit $5
+
+-- name: runs_live
+-- Live runs of one status, newest first.
+select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
+       q.started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state, true as live,
+       null::text as status, null::bigint as ended, null::bytea as value
+from well.queue q join well.runs r on r.run_id = q.run_id
+where case when $6 = 'running' then q.runner_id is not null
+           else q.runner_id is null and q.state = case $6 when 'sleeping' then 1 when 'waiting' then 2 else 0 end end
+  and ($1::text is null or q.function_id = $1)
+  and ($2::text is null or q.run_id < $2)
+  and ($3::bigint is null or q.created > $3)
+  and ($4::bigint is null or q.created < $4)
+order by q.run_id desc limit $5
+
+-- name: runs_ended
+-- Runs that ended with one status, newest first.
+select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
+       e.started, null::bigint as due, null::bigint as since, null::text as runner_id, null::text as blocked_on,
+       0 as attempt, 0 as state, false as live, e.status, e.ended, e.value
+from well.ends e join well.runs r on r.run_id = e.run_id
+where e.status = $6
+  and ($1::text is null or r.function_id = $1)
+  and ($2::text is null or e.run_id < $2)
+  and ($3::bigint is null or r.created > $3)
+  and ($4::bigint is null or r.created < $4)
+order by e.run_id desc limit $5
+
+-- name: runs_of_event
+-- The runs that an event is the input of, newest first.
+select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
+       coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.run_id is not null as live, e.status, e.ended, e.value
+from well.run_events v join well.runs r on r.run_id = v.run_id
+left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = r.run_id
+where v.event_id = $6
+  and ($7::text is null or $7 = coalesce(e.status, case when q.runner_id is not null then 'running' when q.state = 1 then 'sleeping'
+                                                       when q.state = 2 then 'waiting' else 'queued' end))
+  and ($1::text is null or r.function_id = $1)
+  and ($2::text is null or r.run_id < $2)
+  and ($3::bigint is null or r.created > $3)
+  and ($4::bigint is null or r.created < $4)
+order by r.run_id desc limit $5
+
+-- name: steps
+-- A run's journal, in the order recorded.
+select step_id, occurrence, kind, ok, value, attempts, started, ended from well.steps where run_id = $1 order by seq
+
+-- name: attempts
+-- A run's failed tries.
+select step_id, occurrence, attempt, started, ended, error, retry_at from well.attempts
+where run_id = $1 order by started, attempt
+
+-- name: event
+-- One event.
+select id, name, data, ts, received, registry_version from well.events where id = $1 order by received limit 1
+
+-- name: event_place
+-- Where an event stands in the order of events.
+select received, seq from well.events where id = $1 order by received limit 1
+
+-- name: events
+-- Events, newest first.
+select id, name, data, ts, received, registry_version from well.events
+where ($1::text is null or name = $1) and ($2::bigint is null or (received, seq) < ($2, $3::bigint))
+order by received desc, seq desc limit $4
+
+-- name: decisions
+-- Why an event started nothing, though its name matched.
+select function_id, decision, detail from well.decisions where event_id = $1 order by function_id, decision, detail
+
+-- name: key_holders
+-- Whose unexpired leases count under a concurrency key.
+select q.run_id from well.queue q join well.runners r on r.runner_id = q.runner_id
+where (q.key1 = $1 or q.key2 = $1) and q.runner_id is not null
+  and r.expires > coalesce($2::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint)
+order by q.run_id
+
+-- name: ledger
+-- A schedule's ticks, newest first.
+select due, outcome, reason, run_id from well.ticks where schedule_id = $1 order by due desc limit $2
+
+-- name: stats_functions
+-- The live figures by function.
+select q.function_id,
+       count(*) filter (where q.runner_id is null and q.state = 0 and q.blocked_on is null and q.due <= $1::bigint) as queued_due,
+       count(*) filter (where q.runner_id is null and q.state = 0 and q.due > $1) as queued_later,
+       count(*) filter (where q.runner_id is not null) as running,
+       count(*) filter (where q.runner_id is null and q.state = 1) as sleeping,
+       count(*) filter (where q.runner_id is null and q.state = 2) as waiting,
+       min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= $1) as oldest_due,
+       count(*) filter (where q.blocked_on is not null) as blocked,
+       min(q.due) filter (where q.blocked_on is not null) as oldest_blocked
+from well.queue q group by q.function_id order by q.function_id
+
+-- name: stats_keys
+-- The most unexpired leases under any one key, by function.
+select k.function_id, max(k.leases) as leases from (
+    select q.function_id, k.key, count(*) as leases
+    from well.queue q join well.runners r on r.runner_id = q.runner_id and r.expires > $1::bigint
+    cross join lateral (values (q.key1), (q.key2)) k (key)
+    where k.key is not null
+    group by q.function_id, k.key
+) k group by k.function_id
+
+-- name: stats_revisions
+-- Due and later items by revision.
+select q.function_id, q.revision, count(*) filter (where q.due <= $1::bigint) as due, count(*) filter (where q.due > $1) as later
+from well.queue q where q.runner_id is null group by q.function_id, q.revision order by q.function_id, q.revision
+
+-- name: stats_runners
+-- Every lease.
+select runner_id, pools, functions, slots, expires, draining from well.runners order by runner_id
+
+-- name: stats_server
+-- The clock, timers that nobody took, and what holds back vacuum.
+select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now,
+       coalesce((select max(age(a.backend_xmin))::bigint from pg_stat_activity a where a.backend_xmin is not null), 0) as xmin_age
+
+-- name: stats_overdue
+-- Sleeps and timeouts that should have ended.
+select count(*) from well.queue where runner_id is null and blocked_on is null and state > 0 and due <= $1::bigint
+
+-- name: stats_dead
+-- Dead tuples of the tables that change.
+select relname, n_dead_tup from pg_stat_user_tables
+where schemaname = $1 and relname in ('queue', 'waits', 'runners', 'outbox', 'idempotency') order by relname
+
+-- name: clock
+-- The store's clock.
+select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint)
+
+-- name: make_day
+-- Make the partitions of the day that lies so many days ahead of today.
+select well.make_day((now() at time zone 'UTC')::date + $1::integer)
+
+-- name: old_days
+-- Days with partitions of their own that ended before an instant (µs) and that no live run lies in.
+select d.day from well.days d
+where (d.day + 1 - date '1970-01-01') * 86400000000::bigint <= $1
+  and not exists (
+      select from well.queue q
+      where q.run_id >= well.ulid_floor((d.day - date '1970-01-01') * 86400000::bigint)
+        and q.run_id < well.ulid_floor((d.day + 1 - date '1970-01-01') * 86400000::bigint))
+order by d.day
+
+-- name: drop_day
+-- Drop the partitions of one day.
+select well.drop_day($1)
+
+-- name: prune
+-- One batch of rows that only age tells to go; how many went.
+select well.prune($1, $2, $3)

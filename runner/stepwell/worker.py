@@ -1,0 +1,388 @@
+"""A runner's heart: claim what is due, execute it, keep the lease, drain.
+
+    hint, due time or poll ──▶ claim ──▶ fresh: begin ──────────────▶ execution ──▶ released (warm) ──▶ claim …
+                                     └─▶ seen before: warm, or read the journal ┘ └▶ over
+
+Wake-ups are hints; the poll is the guarantee. An idle worker asks about once a second, and the same question sweeps.
+"""
+
+import asyncio
+import contextvars
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from stepwell.beat import Beat
+from stepwell.engine.committer import Op
+from stepwell.engine.execution import Code, Deps, Execution
+from stepwell.engine.well import Well
+from stepwell.errors import StoreUnavailable
+from stepwell.function import Function
+from stepwell.invoke import LocalCode
+from stepwell.revision import revision_of
+from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, RunnerRow, Start, StartResult
+
+SECOND = 1_000_000
+POLL = 1_200_000
+WARM_FOR = 60 * SECOND
+"""Runs that are due later than this are put away at once; others stay warm until they are pushed out."""
+WARM_MOST = 5_000
+LEASE_MARGIN = 5 * SECOND
+THREADS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker works. `lease` is how long it may be silent before its runs are taken over; it beats thrice in that time."""
+
+    pool: str = "default"
+    owner: str = "default"
+    slots: int = 500
+    lease: timedelta = timedelta(seconds=30)
+    register: bool = True
+    """Whether it registers its functions in the well; on a cluster the operator does."""
+
+
+class Worker:
+    """Execute the functions of one pool. Everything of it runs on one event loop, but the beat and synchronous bodies."""
+
+    def __init__(self, well: Well, functions: Sequence[Function[Any, Any]], options: WorkerOptions | None = None) -> None:
+        self.well = well
+        self.options = options or WorkerOptions()
+        self.runner_id = well.ids.ulid(well.clock.now() // 1000)
+        self.functions = tuple(functions)
+        self.codes: Mapping[str, Code] = {}
+        self.running: dict[str, Execution] = {}
+        self.warm: OrderedDict[str, Execution] = OrderedDict()
+        self.asking = False
+        self._reserved: set[str] = set()
+        self._nudged = asyncio.Event()
+        self._next_due = FOREVER
+        self._next_sweep = 0
+        self._stopping = False
+        self._to_refresh: dict[str, Execution] = {}
+        self._loop_task: asyncio.Task[None] | None = None
+        self._random = random.Random(well.ids.seed())  # noqa: S311 - jitter, not secrets
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stepwell-step")
+        self._beat: Beat | None = None
+        self._deps = Deps(
+            clock=well.clock,
+            ids=well.ids,
+            draw=self._random.random,
+            put=well.committer.put,
+            registry=lambda: well.registry,
+            listen=well.listen,
+            refresh=self._refresh,
+            released=self._released,
+            over=self._over,
+            wake=self._wake,
+            lease_holds=self._lease_holds,
+            in_thread=self._in_thread,
+        )
+        self._lease_until = FOREVER
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Register, take a lease, and begin to claim."""
+        await self.replace(self.functions)
+        await self._enrol()
+        self.well.hooks.runner_id = self.runner_id
+        self.well.hooks.fuse = self._fuse
+        self.well.hooks.fused = self._fused
+        self.well.woke.append(self._woken)
+        if self.well.clock.pinned() is None:
+            self._beat = Beat(self.well.store, self.runner_id, self.options.lease, self)
+            self._beat.start()
+        self._loop_task = asyncio.get_running_loop().create_task(self._loop())
+
+    async def replace(self, functions: Sequence[Function[Any, Any]]) -> None:
+        """Execute these functions from now on; live runs go on with the new code from their journal."""
+        everything = [*functions, *(one.on_failure for one in functions if one.on_failure is not None)]
+        self.functions = tuple(everything)
+        self.codes = {one.id: LocalCode(one) for one in everything}
+        for execution in list(self.warm.values()):
+            execution.put_away()
+        self.warm.clear()
+        if self.options.register:
+            specs = [(one.spec, revision_of(one)) for one in everything]
+            await self.well.register(self.options.owner, specs, self.options.pool)
+        self._nudge()
+
+    async def drain(self, grace: timedelta) -> None:
+        """Stop claiming, let running bodies finish for `grace`, hand the rest back, end the lease. Nothing is counted as a try."""
+        self._stopping = True
+        self._nudge()
+        self.well.hooks.fuse = _refuse
+        for execution in list(self.running.values()):
+            execution.drain()
+        deadline = asyncio.get_running_loop().time() + grace.total_seconds()
+        while self.running and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        await self.stop()
+        await self.well.store.leave(self.runner_id, self.well.clock.pinned())
+
+    async def stop(self) -> None:
+        """Stop at once, as if killed: nothing is handed back."""
+        self._stopping = True
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+        if self._beat is not None:
+            self._beat.stop()
+        if self._woken in self.well.woke:
+            self.well.woke.remove(self._woken)
+        self.well.hooks.fuse = _refuse
+        for execution in [*self.running.values(), *self.warm.values()]:
+            execution.put_away()
+        self.running.clear()
+        self.warm.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def nudged(self) -> bool:
+        """Whether it has been woken and has not asked since."""
+        return self._nudged.is_set()
+
+    # --- claiming ---
+
+    async def _loop(self) -> None:
+        pause = 0.05
+        while not self._stopping:
+            try:
+                self.asking = True
+                self._nudged.clear()
+                more = await self._ask()
+                pause = 0.05
+            except StoreUnavailable:
+                self.asking = False
+                await asyncio.sleep(pause * (0.5 + self._random.random()))
+                pause = min(pause * 2, 5.0)
+                continue
+            if not more:
+                self.asking = False
+                await self._rest()
+
+    async def _ask(self) -> bool:
+        """One question to the store: due runs, news of held ones, and now and then a sweep. True: ask again at once."""
+        now = self.well.clock.now()
+        room = self._room()
+        sweep = now >= self._next_sweep or self.well.clock.pinned() is not None
+        if sweep:
+            self._next_sweep = now + POLL
+        done = await self.well.committer.submit(Op(claim=self._claim(room, sweep=sweep)))
+        result = done.whole
+        self._next_due = result.next_due
+        for news in result.news:
+            execution = self.running.get(news.run_id)
+            if execution is not None and news.inbox < 0:
+                execution.lose()
+            elif execution is not None and news.inbox > execution.inbox:
+                self._refresh(execution)
+        if sweep:
+            self.well.look_after(result)
+        await self._take_on(result.claimed, done.now)
+        return bool(result.claimed) and self._room() > 0
+
+    def _claim(self, room: int, *, sweep: bool) -> Claim:
+        limits = self.well.registry.limits
+        return Claim(
+            self.runner_id,
+            (self.options.pool,),
+            tuple(self.codes),
+            room,
+            tuple(limits[name] for name in self.codes if name in limits),
+            tuple((one.run_id, one.epoch, one.inbox) for one in self.running.values()) if sweep or self._watching() else (),
+            sweep,
+        )
+
+    def _watching(self) -> bool:
+        return bool(self.running)
+
+    async def _rest(self) -> None:
+        if self._nudged.is_set():
+            return
+        now = self.well.clock.now()
+        poll = now + POLL if self.well.clock.pinned() is None else FOREVER
+        until = min(self._next_due if self._room() else FOREVER, poll)
+        cancel = self.well.clock.call_at(until, self._nudge)
+        try:
+            await self._nudged.wait()
+        finally:
+            cancel()
+
+    def _room(self) -> int:
+        return 0 if self._stopping else max(0, self.options.slots - len(self.running) - len(self._reserved))
+
+    async def _take_on(self, claimed: Sequence[Claimed], now: int) -> None:
+        cold: list[Claimed] = []
+        for one in claimed:
+            metrics = self.well.metrics.of(one.function_id)
+            metrics.claimed((now - one.due) / SECOND, recovered=one.recovered)
+            warm = self.warm.pop(one.run_id, None)
+            if warm is not None and warm.epoch + 1 == one.epoch and self.codes.get(one.function_id) is warm.code:
+                self.running[one.run_id] = warm
+                warm.resume(one)
+                continue
+            if warm is not None:
+                warm.put_away()
+            if one.fresh:
+                self._begin(one, None)
+            else:
+                cold.append(one)
+        if cold:
+            self._reserved.update(one.run_id for one in cold)
+            self.well.spawn(self._begin_cold(cold))
+
+    async def _begin_cold(self, cold: Sequence[Claimed]) -> None:
+        journals = await self._journals([one.run_id for one in cold])
+        for one in cold:
+            self._reserved.discard(one.run_id)
+            journal = journals.get(one.run_id)
+            if journal is not None and not self._stopping:
+                self._begin(one, journal)
+
+    def _begin(self, claimed: Claimed, journal: Journal | None) -> None:
+        code = self.codes.get(claimed.function_id)
+        if code is None:
+            return
+        execution = Execution(code, claimed, journal, self._deps, self.well.metrics.of(claimed.function_id))
+        self.running[claimed.run_id] = execution
+        execution.begin()
+
+    async def _journals(self, run_ids: Sequence[str]) -> Mapping[str, Journal]:
+        pause = 0.05
+        while True:
+            try:
+                return await self.well.store.journals(run_ids)
+            except StoreUnavailable:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    # --- what executions tell ---
+
+    def _released(self, execution: Execution, park: Park) -> None:
+        self.running.pop(execution.run_id, None)
+        now = self.well.clock.now()
+        soon = park.due - now <= WARM_FOR or park.due >= FOREVER or bool(execution.suspended)
+        if self._stopping or not soon:
+            execution.put_away()
+        else:
+            self.warm[execution.run_id] = execution
+            while len(self.warm) > WARM_MOST:
+                self.warm.popitem(last=False)[1].put_away()
+        if park.due < self._next_due or self._wants_room():
+            self._nudge()
+
+    def _over(self, execution: Execution, end: End | None) -> None:
+        known = self.running.get(execution.run_id)
+        if known is execution:
+            del self.running[execution.run_id]
+        if end is not None:
+            execution.metrics.finished(end.status, (self.well.clock.now() - execution.claimed.created) / SECOND)
+        if self._wants_room():
+            self._nudge()
+
+    def _wants_room(self) -> bool:
+        """Whether slots were short, so that a freed one is worth a question at once."""
+        return self._next_due <= self.well.clock.now() or len(self.running) + 1 >= self.options.slots
+
+    def _refresh(self, execution: Execution) -> None:
+        if not self._to_refresh:
+            self.well.spawn(self._read_news())
+        self._to_refresh[execution.run_id] = execution
+
+    async def _read_news(self) -> None:
+        await asyncio.sleep(0)
+        executions, self._to_refresh = self._to_refresh, {}
+        journals = await self._journals(list(executions))
+        for run_id, execution in executions.items():
+            journal = journals.get(run_id)
+            if execution.is_over:
+                continue
+            if journal is None:
+                execution.lose()
+            else:
+                execution.absorb(journal)
+
+    def _wake(self, execution: Execution) -> None:
+        """Code of a warm run goes on by itself (it awaited something that is no step): ask for its lease now."""
+        self.well.committer.put(Op(wakes=(execution.run_id,), patient=True))
+
+    # --- fused starts ---
+
+    def _fuse(self, start: Start) -> bool:
+        if start.function_id not in self.codes or start.pool != self.options.pool or not self._room():
+            return False
+        self._reserved.add(start.run_id)
+        return True
+
+    def _fused(self, start: Start, result: StartResult | None, now: int) -> None:
+        self._reserved.discard(start.run_id)
+        if result is None or not result.landed or result.run_id != start.run_id:
+            return
+        claimed = Claimed(
+            start.run_id,
+            start.function_id,
+            start.revision,
+            1,
+            0,
+            0,
+            0,
+            start.due,
+            start.created,
+            start.trigger,
+            start.input,
+            recovered=False,
+        )
+        self.well.metrics.of(start.function_id).claimed((now - start.due) / SECOND, recovered=False)
+        self._begin(claimed, None)
+
+    # --- lease and threads ---
+
+    async def _enrol(self) -> None:
+        pinned = self.well.clock.pinned()
+        lease = round(self.options.lease.total_seconds() * SECOND)
+        length = lease if pinned is None else FOREVER // 2
+        row = RunnerRow(self.runner_id, (self.options.pool,), tuple(self.codes), self.options.slots, length, draining=False)
+        await self.well.store.enrol(row)
+        self._lease_until = self.well.clock.now() + length
+
+    def lease_renewed(self) -> None:
+        """The beat got through."""
+        self._lease_until = self.well.clock.now() + round(self.options.lease.total_seconds() * SECOND)
+
+    async def lease_gone(self) -> None:
+        """The store no longer knows this runner: what it held is somebody else's; go on under a new lease."""
+        for execution in list(self.running.values()):
+            execution.lose()
+        await self._enrol()
+        self._nudge()
+
+    def blocked(self, seconds: float) -> None:
+        """User code held the event loop."""
+        for function_id in {one.claimed.function_id for one in self.running.values() if one.in_flight}:
+            self.well.metrics.of(function_id).loop_blocked.inc(seconds)
+
+    def _lease_holds(self) -> bool:
+        return self.well.clock.now() < self._lease_until - min(
+            LEASE_MARGIN, round(self.options.lease.total_seconds() * SECOND) // 3
+        )
+
+    def _in_thread(self, call: Callable[[], object]) -> Awaitable[object]:
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+
+    def _woken(self, pools: Sequence[str], runs: Sequence[str]) -> None:
+        if self.options.pool in pools or any(run_id in self.running for run_id in runs):
+            self._nudge()
+
+    def _nudge(self) -> None:
+        self._nudged.set()
+
+
+def _refuse(_start: Start) -> bool:
+    return False

