@@ -24,7 +24,7 @@ from stepwell.errors import StoreUnavailable
 from stepwell.function import Function
 from stepwell.invoke import LocalCode
 from stepwell.revision import revision_of
-from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, RunnerRow, Start, StartResult
+from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, Parked, RunnerRow, Start, StartResult
 
 SECOND = 1_000_000
 POLL = 1_200_000
@@ -267,13 +267,13 @@ class Worker:
     def _released(self, execution: Execution, park: Park) -> None:
         self.running.pop(execution.run_id, None)
         now = self.well.clock.now()
-        soon = park.due - now <= WARM_FOR or park.due >= FOREVER or bool(execution.suspended)
+        soon = park.due - now <= WARM_FOR or park.state is Parked.WAITING
         if self._stopping or not soon:
             execution.put_away()
         else:
             self.warm[execution.run_id] = execution
-            while len(self.warm) > WARM_MOST:
-                self.warm.popitem(last=False)[1].put_away()
+        while self.warm and (len(self.warm) > WARM_MOST or next(iter(self.warm.values())).parked_at < now - WARM_FOR):
+            self.warm.popitem(last=False)[1].put_away()
         if park.due < self._next_due or self._wants_room():
             self._nudge()
 

@@ -18,6 +18,7 @@ async def test_one_run_per_compound_key(durable: Durable) -> None:
     await durable.serve(once)
     for part in ("a", "b", "a"):
         await durable.send_event(Event(name="go", data={"order": "7", "part": part}))
+        await durable.advance(timedelta(seconds=1))
     first, second, third = await durable.runs(once)
     assert [await first.result(), await second.result()] == ["a", "b"]
     assert await third.status() is RunStatus.SKIPPED

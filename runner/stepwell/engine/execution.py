@@ -162,6 +162,7 @@ class Execution:
         self.unwritten = Unwritten()
         self.began = deps.clock.now()
         self.wrote_at = self.began
+        self.parked_at = self.began
         self._writing = False
         self._then: Park | End | None = None
         self._in_write: Unwritten | None = None
@@ -351,6 +352,8 @@ class Execution:
             if self.unwritten and not self.may_buffer():
                 self._write(None)
             self._arm(min(due, self._buffer_until()))
+        elif self.confirming:
+            self._write(None)
         elif self.draining:
             self._write(Park(0, Parked.QUEUED, *self._stretch()))
         elif self.suspended:
@@ -467,6 +470,7 @@ class Execution:
             self.deps.over(self, then)
         elif then is not None:
             self.leased = False
+            self.parked_at = done.now
             self.deps.released(self, then)
         self._wake_waiters()
         if self.leased and not self.is_over:
@@ -520,6 +524,8 @@ class Execution:
         self._wake_waiters()
         if claimed.inbox != self.inbox:
             self.deps.refresh(self)
+        elif self.passing is None or self.passing.closing:
+            self.begin()
         else:
             self.touch()
 
@@ -531,6 +537,8 @@ class Execution:
             if key not in self.memo:
                 self.metrics.wait_resolved("event")
                 self.resolve(key, row)
+        if self.leased and (self.passing is None or self.passing.closing):
+            self.begin()
         self.touch()
 
     def resolve(self, key: Key, row: StepRow) -> None:

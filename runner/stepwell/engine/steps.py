@@ -172,6 +172,10 @@ async def wait_for_signal(passing: Pass, step_id: str, signal: str, timeout: tim
         match = dispatch.match_key(SIGNAL_NAME, "", signal)
         detail = values.canonical({"signal": signal})
         execution.open_wait(Wait(StepKind.SIGNAL, *key, now + max(length, 0), now, match_key=match, detail=detail))
+        await execution.flush()
+        _still_open(passing)
+        if key in execution.memo:
+            return execution.memo[key]
     else:
         recorded_as(wait, StepKind.SIGNAL, execution.run_id)
         _pass_by(passing)
