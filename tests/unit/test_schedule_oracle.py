@@ -50,11 +50,17 @@ CRONS = st.tuples(
 
 def compared(cron: str, zone: str, start: datetime, hours: int) -> tuple[list[datetime], list[datetime]]:
     end = start + timedelta(hours=hours)
-    ours = parse_cron(f"TZ={zone} {cron}").between(int(start.timestamp()) * 1_000_000, int(end.timestamp()) * 1_000_000, 10_000)
+    ours = parse_cron(f"TZ={zone} {cron}").between(int(start.timestamp()) * 1_000_000, int(end.timestamp()) * 1_000_000, 20_000)
     # begun a day early, for cronsim does not tell the two passes of a repeated hour apart where it begins
     theirs = (tick.astimezone(UTC) for tick in CronSim(cron, (start - timedelta(days=1)).astimezone(ZoneInfo(zone))))
     expected = [tick for tick in takewhile(lambda tick: tick <= end, theirs) if tick > start]
     return [datetime.fromtimestamp(due // 1_000_000, UTC) for due in ours], expected
+
+
+def differences(ours: list[datetime], theirs: list[datetime]) -> list[datetime]:
+    """The first instants that only one of them has; a few, for thousands can't be read."""
+    assert ours == sorted(set(ours))
+    return sorted(set(ours) ^ set(theirs))[:5]
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -65,18 +71,18 @@ def test_instants_around_clock_changes_are_the_oracles(zone: str, cron: str, cha
     minute, hour, *_days = cron.split()
     assume(not minute.startswith("*") or "*" in hour)
     ours, theirs = compared(cron, zone, change - timedelta(minutes=before), 48)
-    assert ours == theirs
+    assert differences(ours, theirs) == []
 
 
 @pytest.mark.parametrize("zone", ZONES)
 @settings(max_examples=60, deadline=None)
 @given(cron=CRONS, day=st.integers(0, 3000))
 def test_instants_on_any_day_are_the_oracles(zone: str, cron: str, day: int) -> None:
-    """Through ten days anywhere in eight years both give the same instants."""
+    """Through five days anywhere in eight years both give the same instants."""
     minute, hour, *_days = cron.split()
     assume(not minute.startswith("*") or "*" in hour)
-    ours, theirs = compared(cron, zone, datetime(2023, 1, 1, tzinfo=UTC) + timedelta(days=day), 240)
-    assert ours == theirs
+    ours, theirs = compared(cron, zone, datetime(2023, 1, 1, tzinfo=UTC) + timedelta(days=day), 120)
+    assert differences(ours, theirs) == []
 
 
 @settings(max_examples=60, deadline=None)

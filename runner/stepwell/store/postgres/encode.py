@@ -255,7 +255,7 @@ def _start_extras(starts: Sequence[Start]) -> Args:
             ints, (start.priority, start.idempotency_until, start.start_by, start.finish_within), strict=True
         ):
             column.append(number)
-        some_text = some_text or bool(first or start.idempotency_key is not None or start.rerun_of is not None)
+        some_text = some_text or bool(keys) or start.idempotency_key is not None or start.rerun_of is not None
         some_int = some_int or bool(start.priority or start.idempotency_until) or start.start_by is not None
         some_int = some_int or start.finish_within is not None
     return [texts if some_text else None, ints if some_int or some_text else None]

@@ -209,6 +209,7 @@ create table ends (
     run_id text collate "C" primary key,
     started bigint,
     ended bigint not null,
+    seq bigint not null,
     epoch integer not null,
     status text collate "C" not null,
     value bytea not null

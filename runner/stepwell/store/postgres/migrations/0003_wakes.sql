@@ -59,8 +59,8 @@ begin
         where q.run_id = x.run_id
         returning q.run_id, q.started, q.epoch, q.runner_id, q.key1, q.key2, x.status, x.value
     ), told as (
-        insert into ends (run_id, started, ended, epoch, status, value)
-        select g.run_id, g.started, v_now, g.epoch, g.status, g.value from gone g
+        insert into ends (run_id, started, ended, seq, epoch, status, value)
+        select g.run_id, g.started, v_now, v_seq, g.epoch, g.status, g.value from gone g
         on conflict do nothing
     ), noted as (
         insert into outbox (run_id, at) select g.run_id, v_now from gone g where v_system

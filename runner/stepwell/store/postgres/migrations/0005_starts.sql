@@ -82,8 +82,8 @@ begin
         with ordinality s (run_id, function_id, revision, pool, trigger, input, created, event_ids, rerun_of, n)
     where s.n = any (skipped)
     on conflict do nothing;
-    insert into ends (run_id, ended, epoch, status, value)
-    select st_run[n], v_now, 0, 'skipped',
+    insert into ends (run_id, ended, seq, epoch, status, value)
+    select st_run[n], v_now, 0, 0, 'skipped',
            convert_to(format('{"rule":"idempotency","run_id":"%s"}', standins[n]), 'UTF8')
     from unnest(skipped) s (n)
     on conflict do nothing;

@@ -61,7 +61,7 @@ begin
         if found and k.function_id = any (cl_functions) then
             select coalesce(nullif(max(case when k.key1 = v_key then l.first else l.second end), 0), 1000) into v_room
             from unnest(li_function, li_first, li_second) l (function_id, first, second) where l.function_id = k.function_id;
-            v_room := v_room - leases_under(v_key);
+            v_room := v_room - leases_under(v_key, '{}');
             if v_room > 0 then
                 v_pools := v_pools || unblock(array_fill(v_key, array[least(v_room, 1000)]));
             end if;
@@ -71,14 +71,17 @@ begin
     return v_pools;
 end $$;
 
-create function leases_under(wanted text) returns integer
-language sql stable as $$
+create function leases_under(wanted text, picked text[]) returns integer
+language sql volatile as $$
+-- How many leases count under a key, those included that this very claim is about to take.
     select ((select count(*) from queue q where q.key1 = wanted and q.runner_id is not null)
-          + (select count(*) from queue q where q.key2 = wanted and q.key1 is distinct from wanted and q.runner_id is not null))::integer
+          + (select count(*) from queue q where q.key2 = wanted and q.key1 is distinct from wanted and q.runner_id is not null)
+          + (select count(*) from queue q where q.run_id = any (picked) and (q.key1 = wanted or q.key2 = wanted)))::integer
 $$;
 
 create function admit(
-    p_run text[], p_function text[], p_key1 text[], p_key2 text[], li_function text[], li_first integer[], li_second integer[]
+    p_run text[], p_function text[], p_key1 text[], p_key2 text[], li_function text[], li_first integer[], li_second integer[],
+    p_picked text[]
 ) returns text[]
 language plpgsql as $$
 -- Of these locked candidates, in order, those that their keys have room for; the others are blocked on the first full key.
@@ -111,10 +114,10 @@ begin
         v_one := case when v_limit.first is null then null else array_position(v_keys, p_key1[place]) end;
         v_two := case when v_limit.second is null then null else array_position(v_keys, p_key2[place]) end;
         if v_one is not null and v_left[v_one] is null then
-            v_left[v_one] := v_limit.first - leases_under(v_keys[v_one]);
+            v_left[v_one] := v_limit.first - leases_under(v_keys[v_one], p_picked);
         end if;
         if v_two is not null and v_left[v_two] is null then
-            v_left[v_two] := v_limit.second - leases_under(v_keys[v_two]);
+            v_left[v_two] := v_limit.second - leases_under(v_keys[v_two], p_picked);
         end if;
         if v_one is not null and v_left[v_one] <= 0 then
             v_blocked := v_blocked || p_run[place];
@@ -171,7 +174,7 @@ begin
         if not v_keyed then
             return v_picked || p_run;
         end if;
-        v_picked := v_picked || admit(p_run, p_function, p_key1, p_key2, li_function, li_first, li_second);
+        v_picked := v_picked || admit(p_run, p_function, p_key1, p_key2, li_function, li_first, li_second, v_picked);
         v_left := v_room - cardinality(v_picked);
         exit when v_left <= 0;
     end loop;

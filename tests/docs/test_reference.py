@@ -1,0 +1,125 @@
+"""The reference pages name everything that there is, and nothing that there is not."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+import stepwell
+from docs.blocks import PAGES, ROOT
+from stepwell.cli import COMMANDS
+from stepwell.errors import StepwellError
+from stepwell.gateway.routes import ROUTES
+from stepwell.metrics import Metrics
+from stepwell.spec.function import OPTIONS
+from stepwell.spec.manifest import OWN
+
+REFERENCE = ROOT / "docs" / "reference"
+SOURCE = ROOT / "runner" / "stepwell"
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
+
+
+@cache
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def codes() -> Iterator[tuple[str, str]]:
+    for module in pkgutil.walk_packages(stepwell.__path__, "stepwell."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    waiting: list[type[StepwellError]] = [StepwellError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.__module__.startswith("stepwell"):
+            yield kind.code, kind.__name__
+
+
+def test_every_error_has_its_entry() -> None:
+    """errors.md has a heading for each code, names each class under it, and no code that the package lacks."""
+    sections = dict(re.findall(r"^## (DF\d{4})\b(.*?)(?=^## |\Z)", page("errors.md"), re.MULTILINE | re.DOTALL))
+    known = set(codes())
+    assert {code for code, _ in known} == set(sections)
+    for code, name in known:
+        assert f"`{name}`" in sections[code], f"{code}: errors.md does not name {name}"
+
+
+def test_every_metric_is_described() -> None:
+    """metrics.md names each metric family of the process and of the store, and no other."""
+    told = set(re.findall(r"`(stepwell_[a-z_]+)`", page("metrics.md")))
+    source = (SOURCE / "metrics.py").read_text(encoding="utf-8")
+    gauges = set(re.findall(r'(?:GaugeMetricFamily|Gauge)\(\s*"(stepwell_[a-z_]+)"', source))
+    families = {f"{one.name}_total" if one.type == "counter" else one.name for one in Metrics().registry.collect()}
+    assert told == gauges | families
+
+
+def test_every_route_is_described() -> None:
+    """http.md has every route of the gateway and no other."""
+    told = set(re.findall(r"`(GET|POST|DELETE|PUT|PATCH) (/[^`\s]*)`", page("http.md")))
+    assert told == {(route.method, route.path) for route in ROUTES}
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    for name, (module, _) in COMMANDS.items():
+        command = typer.main.get_command(importlib.import_module(f"stepwell.cli.{module}").app)
+        below = getattr(command, "commands", None)
+        if below is None:
+            yield f"stepwell {name}", command
+        else:
+            yield from ((f"stepwell {name} {one}", inner) for one, inner in below.items())
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
+def test_every_option_of_a_command_is_described(name: str, command: click.Command) -> None:
+    """cli.md has a section for each command, which names each of its options and no other."""
+    section = re.search(rf"^### `{name}[^`]*`\n(.*?)(?=^##|\Z)", page("cli.md"), re.MULTILINE | re.DOTALL)
+    assert section is not None, f"cli.md has no section {name!r}"
+    told = set(re.findall(r"`(--[a-z-]+)", section[1]))
+    options = {option for one in command.params if isinstance(one, click.Option) for option in one.opts if option.startswith("--")}
+    assert told == options - {"--help"}
+
+
+def test_every_setting_is_described() -> None:
+    """cli.md names each environment variable that is read, and no other."""
+    read = set()
+    for file in SOURCE.rglob("*.py"):
+        read |= set(re.findall(r"\"(STEPWELL_[A-Z_]+)\"", file.read_text(encoding="utf-8")))
+    assert set(re.findall(r"`(STEPWELL_[A-Z_]+)`", page("cli.md"))) == read
+
+
+def test_every_option_of_a_manifest_is_described() -> None:
+    """manifest.md names each option of a function and each of a manifest's own."""
+    wanted = {option for options in OPTIONS.values() for option in options} - {"id"} | OWN
+    told = set(re.findall(r"`([a-zA-Z]+)`", page("manifest.md")))
+    assert wanted <= told, wanted - told
+
+
+def test_every_public_name_is_described() -> None:
+    """python.md names everything that the package exports."""
+    for name in stepwell.__all__:
+        assert re.search(rf"\b{name}\b", page("python.md")), f"python.md does not name {name}"
+
+
+@pytest.mark.parametrize("where", [one for one in PAGES if one.exists()], ids=lambda one: str(one.relative_to(ROOT)))
+def test_every_link_leads_somewhere(where: Path) -> None:
+    """A link inside the project names a file that exists and, after `#`, a heading in it."""
+    for target in LINK.findall(where.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (where.parent / path).resolve() if path else where
+        assert file.exists(), f"{where.name}: there is no {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{where.name}: {path} has no heading #{anchor}"
+
+
+def anchors(file: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
