@@ -1,8 +1,7 @@
 """`stepwell dev`: gateway, runner and cron in one process, on one store, reloading code that changes."""
 
-import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, listen, serving
 from stepwell.loading import load
 from stepwell.processes import beside, keep_up, load_or_raise, make_well, open_patiently, stopped, worker_options
-from stepwell.settings import DevSettings, SettingsError, StoreSettings
+from stepwell.settings import DevSettings, StoreSettings
 from stepwell.spec.function import CronTrigger, EventTrigger
 from stepwell.store.records import ScheduleRow
 from stepwell.why import clock_time, span
@@ -47,7 +46,6 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
     functions = load_or_raise(settings.runner.functions)
     listener = listen(settings.gateway.host, settings.gateway.port)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_alone(settings.store))
         well = make_well(settings.store, "dev")
         doorstep = Doorstep(make_app(well, settings.gateway))
         await stack.enter_async_context(serving(doorstep, listener))
@@ -72,24 +70,6 @@ async def _open(well: Well, store: StoreSettings) -> None:
     await open_patiently(well)
     if not store.is_postgres:
         await well.store.expire_all()
-
-
-@asynccontextmanager
-async def _alone(store: StoreSettings) -> AsyncGenerator[None]:
-    """Make sure that no other process has the SQLite file, for its leases are ended at the start."""
-    if store.is_postgres or store.address == ":memory:" or sys.platform == "win32":
-        yield
-        return
-    import fcntl  # noqa: PLC0415  # not on Windows
-
-    path = Path(f"{store.address}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="ascii") as file:  # noqa: ASYNC230  # once, before anything runs
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SettingsError(f"another 'stepwell dev' has {store.address}; stop it, or take another file with --db") from None
-        yield
 
 
 async def _reload(one: Dev) -> None:

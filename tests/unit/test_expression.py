@@ -185,7 +185,9 @@ def test_no_text_breaks_the_compiler(text: str) -> None:
     assert expression.test(ACTIVATION).matched in {True, False}
 
 
-WORDS = st.sampled_from(["event", "async", ".data", ".x", ".s", " == ", " && ", " || ", "(", ")", "[", "]", "'a'", "1", "!", ".map", "i", ","])
+WORDS = st.sampled_from(
+    ["event", "async", ".data", ".x", ".s", " == ", " && ", " || ", "(", ")", "[", "]", "'a'", "1", "!", ".map", "i", ","]
+)
 
 
 @given(st.lists(WORDS, max_size=14).map("".join))
@@ -198,8 +200,12 @@ def test_no_arrangement_of_words_matches_by_error(text: str) -> None:
     assert not (verdict.matched and verdict.error)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(alphabet="ab é"),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet="ab"), inner, max_size=3)))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(alphabet="ab é"),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet="ab"), inner, max_size=3),
+    )
+)
 def test_a_value_goes_through_unchanged(value: object) -> None:
     """What is in the event comes out of a key expression as it was."""
     result = compile_key("event.data").value(Activation({"data": value}))

@@ -99,7 +99,14 @@ def test_equal_values_have_one_digest_and_different_ones_differ() -> None:
     one = match_key("a", "data.id", 1)
     assert one == match_key("a", "data.id", 1.0)
     assert match_key("a", "p", [1, {"x": 2.0}]) == match_key("a", "p", [1.0, {"x": 2}])
-    others = [("a", "data.id", True), ("a", "data.id", "1"), ("b", "data.id", 1), ("a", "data", 1), ("a", "", None), ("adata", ".id", 1)]
+    others = [
+        ("a", "data.id", True),
+        ("a", "data.id", "1"),
+        ("b", "data.id", 1),
+        ("a", "data", 1),
+        ("a", "", None),
+        ("adata", ".id", 1),
+    ]
     assert len({one, *(match_key(*other) for other in others)}) == len(others) + 1
     assert match_key("a", "p", 2**53) != match_key("a", "p", 2**53 + 1)
     assert len(one) == 32
@@ -119,11 +126,24 @@ def test_digests_are_equal_exactly_where_cel_says_equal(one: object, other: obje
     assert (match_key("n", "v", one) == match_key("n", "v", other)) is verdict.matched
 
 
-TERMS = st.sampled_from([
-    "event.a == async.a", "async.b == event.a", "async.a == 1", "'x' == async.b", "async.c", "event.a != async.b", "(async.c || event.c)",
-    "(async.a == 1 && event.c)", "async.l[0] == event.a", "async.missing == event.a", "event.missing == async.a",
-    "(event.c ? async.c : true)", "!async.c", "async.a == event.a || async.c",
-])  # fmt: skip
+TERMS = st.sampled_from(
+    [
+        "event.a == async.a",
+        "async.b == event.a",
+        "async.a == 1",
+        "'x' == async.b",
+        "async.c",
+        "event.a != async.b",
+        "(async.c || event.c)",
+        "(async.a == 1 && event.c)",
+        "async.l[0] == event.a",
+        "async.missing == event.a",
+        "event.missing == async.a",
+        "(event.c ? async.c : true)",
+        "!async.c",
+        "async.a == event.a || async.c",
+    ]
+)
 FIELDS = st.fixed_dictionaries(
     {"a": st.sampled_from([1, 1.0, "x", None, True])},
     optional={"b": st.sampled_from([1, "x", 2]), "c": st.booleans(), "l": st.lists(st.integers(0, 2), max_size=2)},
@@ -131,7 +151,9 @@ FIELDS = st.fixed_dictionaries(
 
 
 @given(st.lists(TERMS, min_size=1, max_size=4), FIELDS, FIELDS)
-def test_key_and_residual_together_mean_the_whole_expression(terms: list[str], event: dict[str, Any], other: dict[str, Any]) -> None:
+def test_key_and_residual_together_mean_the_whole_expression(
+    terms: list[str], event: dict[str, Any], other: dict[str, Any]
+) -> None:
     """An event matches by key and residual exactly where the whole expression is true."""
     text = " && ".join(terms)
     whole = compile_expression(text).test(Activation(event, other)).matched

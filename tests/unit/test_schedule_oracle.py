@@ -21,15 +21,33 @@ ZONES = ("Europe/Paris", "America/New_York", "Australia/Lord_Howe", "America/San
 CHANGES = tuple(
     datetime(year, month, day, hour, tzinfo=UTC)
     for year in (2024, 2026)
-    for month, day, hour in ((3, 29, 1), (3, 31, 1), (10, 25, 1), (10, 27, 1), (3, 8, 7), (3, 10, 7), (11, 1, 6), (11, 3, 6),
-                             (4, 4, 15), (4, 6, 15), (10, 3, 15), (10, 5, 15), (4, 5, 3), (4, 7, 3), (9, 6, 4), (9, 8, 4))
-)  # fmt: skip
+    for month, day, hour in (
+        (3, 29, 1),
+        (3, 31, 1),
+        (10, 25, 1),
+        (10, 27, 1),
+        (3, 8, 7),
+        (3, 10, 7),
+        (11, 1, 6),
+        (11, 3, 6),
+        (4, 4, 15),
+        (4, 6, 15),
+        (10, 3, 15),
+        (10, 5, 15),
+        (4, 5, 3),
+        (4, 7, 3),
+        (9, 6, 4),
+        (9, 8, 4),
+    )
+)
 
 
 def one_of(least: int, most: int) -> st.SearchStrategy[str]:
     number = st.integers(least, most)
     span = st.tuples(number, number).map(lambda pair: f"{min(pair)}-{max(pair)}")
-    wide = st.tuples(st.integers(least, most - 1), st.integers(1, most)).map(lambda pair: f"{pair[0]}-{min(pair[0] + pair[1], most)}")
+    wide = st.tuples(st.integers(least, most - 1), st.integers(1, most)).map(
+        lambda pair: f"{pair[0]}-{min(pair[0] + pair[1], most)}"
+    )
     stepped = st.tuples(wide, st.integers(1, 5)).map(lambda pair: f"{pair[0]}/{pair[1]}")
     tail = st.tuples(number, st.integers(2, 7)).map(lambda pair: f"{pair[0]}/{pair[1]}")
     return number.map(str) | span | stepped | tail | st.lists(number.map(str), min_size=1, max_size=3).map(",".join)

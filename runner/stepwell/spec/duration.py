@@ -31,7 +31,9 @@ def parse_duration(value: DurationLike) -> timedelta:
     elif isinstance(value, str):
         length = timedelta(microseconds=_read(value))
     elif isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise SpecError(f"a duration is text such as '30s' or '1h30m', a timedelta, or a number of seconds, not {str(value)[:60]!r}")
+        raise SpecError(
+            f"a duration is text such as '30s' or '1h30m', a timedelta, or a number of seconds, not {str(value)[:60]!r}"
+        )
     elif not -MOST_SECONDS <= value <= MOST_SECONDS:  # not a number, endless, or beyond anything
         raise SpecError("so many seconds are no length of time that can be waited for (the longest is 400d)")
     else:

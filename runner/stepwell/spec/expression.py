@@ -180,6 +180,8 @@ def _compile_error(text: str, names: tuple[str, ...], report: str) -> SpecError:
             )
         return SpecError(f"{_reason(report)}: {_shown(text)}")
     offset = sum(len(line) + 1 for line in text.split("\n")[: int(found[1]) - 1]) + int(found[2]) - 1
+    if offset >= len(text.rstrip()):
+        return _fault(text, offset, "the expression ends too early")
     message = _plain(found[3])
     undeclared = _UNDECLARED.search(message)
     if undeclared is None:
@@ -198,8 +200,6 @@ def _compile_error(text: str, names: tuple[str, ...], report: str) -> SpecError:
 def _plain(message: str) -> str:
     """CEL's own words without the parts that only a parser's author reads."""
     message = message.partition(" [INVALID_ARGUMENT]")[0].removeprefix("Syntax error: ")
-    if "'<EOF>'" in message:
-        return "the expression ends too early"
     if message.startswith("token recognition error at: "):
         odd = message.removeprefix("token recognition error at: '")
         return (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
 
 from stepwell.errors import SpecError
 from stepwell.spec.duration import Duration, DurationLike, format_duration
@@ -179,7 +179,7 @@ class Timeouts(Option):
     """
 
     start: Bound | None = None
-    finish: Bound | None = None
+    finish: Bound | None = Field(default=None, validation_alias=AliasChoices("finish", "run"))
 
     if TYPE_CHECKING:
 
@@ -187,8 +187,10 @@ class Timeouts(Option):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_run(cls, given: object) -> object:
-        return _without_run(given)
+    def _check_run(cls, given: object) -> object:
+        if isinstance(given, dict) and "run" in given and "finish" in given:
+            raise refusal("`run` is another name for `finish`; give one of them", "run")
+        return given  # pyright: ignore[reportUnknownVariableType]
 
 
 @option
@@ -208,11 +210,3 @@ class Checkpointing(Option):
         def __init__(
             self, max_runtime: DurationLike | None = None, buffered_steps: int = 1, max_interval: DurationLike | None = None
         ) -> None: ...
-
-
-def _without_run(given: object) -> object:
-    if not isinstance(given, dict) or "run" not in given:
-        return given  # pyright: ignore[reportUnknownVariableType]
-    if "finish" in given:
-        raise refusal("`run` is another name for `finish`; give one of them", "run")
-    return {("finish" if name == "run" else name): value for name, value in given.items()}  # pyright: ignore[reportUnknownVariableType]

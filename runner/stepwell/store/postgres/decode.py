@@ -152,4 +152,8 @@ def _claimed(row: Row) -> tuple[Claimed, ...]:
         row["cd_input"],
         row["cd_recovered"],
     )
-    return tuple(map(Claimed, *columns))
+    return tuple(sorted(map(Claimed, *columns), key=_by_due))
+
+
+def _by_due(claimed: Claimed) -> tuple[int, str]:
+    return claimed.due, claimed.run_id

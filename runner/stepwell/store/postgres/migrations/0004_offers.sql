@@ -87,7 +87,7 @@ begin
             select o.*, row_number() over (
                 partition by o.id, n_guarded is not null and o.n = any (n_guarded) order by o.n) = 1 as first
             from unnest(n_id, n_hash) with ordinality o (id, hash, n)
-        ) e left join event_ids i on i.id = e.id;
+        ) e left join lateral (select i.body_hash from event_ids i where i.id = e.id offset 0) i on true;
     end if;
     insert into events (received, seq, ts, registry_version, id, name, data)
     select v_now, v_seq + e.n, e.ts, v_version, e.id, e.name, e.data
@@ -113,7 +113,7 @@ begin
     from (
         select distinct on (x.run_id) x.run_id, x.status, x.value
         from unnest(x_run, x_status, x_value, x_unclaimed) with ordinality x (run_id, status, value, only_unclaimed, n)
-        join queue q on q.run_id = x.run_id
+        cross join lateral (select q.epoch from queue q where q.run_id = x.run_id offset 0) q
         where (x_off is null or x.n <> all (x_off)) and (not x.only_unclaimed or q.epoch = 0)
         order by x.run_id, x.n
     ) c;
@@ -130,6 +130,6 @@ begin
             else 'queued' end) end order by x.n)
     into outcomes
     from unnest(x_run) with ordinality x (run_id, n)
-    left join queue q on q.run_id = x.run_id
-    left join ends d on d.run_id = x.run_id;
+    left join lateral (select q.run_id, q.runner_id, q.state from queue q where q.run_id = x.run_id offset 0) q on true
+    left join lateral (select d.status from ends d where d.run_id = x.run_id offset 0) d on true;
 end $$;

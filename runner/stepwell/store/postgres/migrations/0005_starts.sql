@@ -65,7 +65,9 @@ begin
     where idempotency.expires <= v_now;
     select array_agg(i.run_id order by s.n), array_agg(s.n) filter (where i.run_id <> s.run_id) into standins, taken
     from unnest(st_run, st_function, st_more_text[3:3]) with ordinality s (run_id, function_id, key, n)
-    left join idempotency i on i.function_id = s.function_id and i.key = s.key and (st_off is null or s.n <> all (st_off));
+    left join lateral (
+        select i.run_id from idempotency i
+        where i.function_id = s.function_id and i.key = s.key and (st_off is null or s.n <> all (st_off)) offset 0) i on true;
 end $$;
 
 create function skip_runs(

@@ -99,7 +99,7 @@ begin
         into p_run, p_kind, p_id, p_occ, p_ok, p_value
         from unnest(o_int[1:1], o_int[2:2], o_int[3:3], o_text[1:1], o_text[2:2], o_text[6:6])
             o (turn, kind, occurrence, run_id, step_id, target_run)
-        join ends e on e.run_id = o.target_run
+        cross join lateral (select e.run_id, e.status, e.value from ends e where e.run_id = o.target_run offset 0) e
         where o.kind = 4 and (v_fenced is null or o.turn <> all (v_fenced));
         if p_run is not null then
             select * into ready, touched from resolve_waits(p_run, p_kind, p_id, p_occ, p_ok, p_value, v_now, v_seq);
@@ -124,10 +124,16 @@ declare
 begin
     if c_int is not null then
         with closed as (
-            delete from waits w using unnest(c_int[1:1], c_int[2:2], c_int[3:3], c_int[4:4], c_text)
-                c (turn, kind, occurrence, step, step_id)
-            where w.run_id = t_run[c.turn] and w.kind = c.kind and w.step_id = c.step_id and w.occurrence = c.occurrence
-              and (v_fenced is null or c.turn <> all (v_fenced))
+            delete from waits w using (
+                select c.step, o.place
+                from unnest(c_int[1:1], c_int[2:2], c_int[3:3], c_int[4:4], c_text) c (turn, kind, occurrence, step, step_id)
+                cross join lateral (
+                    select o.ctid as place from waits o
+                    where o.run_id = t_run[c.turn] and o.kind = c.kind and o.step_id = c.step_id and o.occurrence = c.occurrence
+                    offset 0) o
+                where v_fenced is null or c.turn <> all (v_fenced)
+            ) c
+            where w.ctid = c.place
             returning c.step
         )
         select array_agg(c.step), count(*) into v_open, v_closed from closed c;
@@ -146,7 +152,9 @@ begin
     if v_count < cardinality(s_turn) then
         select array_agg(s.n) into v_lost
         from unnest(s_turn, s_id, s_occ, s_value) with ordinality s (turn, id, occ, value, n)
-        left join steps r on r.run_id = t_run[s.turn] and r.step_id = s.id and r.occurrence = s.occ
+        left join lateral (
+            select r.run_id, r.epoch, r.value from steps r
+            where r.run_id = t_run[s.turn] and r.step_id = s.id and r.occurrence = s.occ offset 0) r on true
         where (v_fenced is null or s.turn <> all (v_fenced))
           and (r.run_id is null or r.epoch <> t_epoch[s.turn] or r.value <> s.value);
     end if;

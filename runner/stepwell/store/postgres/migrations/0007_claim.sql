@@ -13,15 +13,15 @@ begin
     select array_agg(r.runner_id) into v_dead from runners r where r.expires <= v_now;
     if v_dead is not null then
         with held as materialized (
-            select q.run_id from queue q where q.runner_id = any (v_dead) order by q.run_id for update skip locked
+            select q.run_id, q.ctid as place from queue q where q.runner_id = any (v_dead) order by q.run_id for update skip locked
         ), counted as materialized (
-            select h.run_id, (select count(*)::integer from steps s where s.run_id = h.run_id) as steps from held h
+            select h.place, (select count(*)::integer from steps s where s.run_id = h.run_id) as steps from held h
         ), freed as (
             update queue q
             set runner_id = null, due = v_now, since = v_now, state = 0,
                 recoveries = case when c.steps > q.recovered_steps then 1 else q.recoveries + 1 end,
                 recovered_steps = greatest(q.recovered_steps, c.steps)
-            from counted c where q.run_id = c.run_id
+            from counted c where q.ctid = c.place
             returning q.pool
         )
         select count(*), coalesce(array_agg(distinct f.pool), '{}') into recovered, ready from freed f;
@@ -39,7 +39,7 @@ begin
         (select q.run_id, q.function_id, 'poison' from queue q
          where q.recoveries >= 5 and q.runner_id is null and (q.deadline is null or q.deadline > v_now) limit 100)
     ) o;
-    select array_agg(o.run_id) into outbox_runs from (select b.run_id from outbox b order by b.at, b.run_id limit 100) o;
+    select array_agg(o.run_id) into outbox_runs from (select b.run_id from outbox b order by b.run_id limit 100) o;
 end $$;
 
 create function lift_blocks(
@@ -136,7 +136,12 @@ begin
         end if;
     end loop;
     if cardinality(v_blocked) > 0 then
-        update queue q set blocked_on = b.key from unnest(v_blocked, v_on) b (run_id, key) where q.run_id = b.run_id;
+        update queue q set blocked_on = b.key
+        from (
+            select u.key, l.place from unnest(v_blocked, v_on) u (run_id, key)
+            cross join lateral (select l.ctid as place from queue l where l.run_id = u.run_id offset 0) l
+        ) b
+        where q.ctid = b.place;
     end if;
     return v_taken;
 end $$;

@@ -35,7 +35,7 @@ create function commit_pile(
     out cd_attempt integer[], out cd_steps integer[], out cd_due bigint[], out cd_created bigint[], out cd_trigger integer[],
     out cd_input bytea[], out cd_recovered boolean[]
 ) language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 set plan_cache_mode = force_generic_plan set lock_timeout = '2s'
 set search_path from current
 as $$
@@ -72,7 +72,7 @@ begin
         if p_locked then
             perform pg_advisory_xact_lock_shared(hashtextextended(current_schema(), 0));
         end if;
-        select g.version into out_version from registry g;
+        select g.version into out_version from registry g where g.only_row;
         if p_version >= 0 and p_version <> out_version then
             out_stale := true;
             return;
@@ -94,7 +94,7 @@ begin
         v_also := v_also || array(
             select w.run_id from waits w where w.target_run = any (x_run)
             union all
-            select w.run_id from unnest(e_turn) e (turn) join waits w on w.target_run = t_run[e.turn]);
+            select w.run_id from waits w where w.target_run = any (array(select t_run[e.turn] from unnest(e_turn) e (turn))));
     end if;
     if g_key is not null then
         v_also := v_also || array(select w.run_id from waits w where w.match_key = any (g_key));
@@ -107,16 +107,18 @@ begin
     end if;
     if t_run is not null then
         select array_agg(l.n) into v_landed from (
-            select t.n::integer as n from unnest(t_run, t_epoch) with ordinality t (run_id, epoch, n)
-            join queue q on q.run_id = t.run_id
-            where q.epoch = t.epoch and q.runner_id is not null
-            order by t.run_id for update of q
+            select t.n::integer as n
+            from (select * from unnest(t_run, t_epoch) with ordinality u (run_id, epoch, n) order by u.run_id) t
+            cross join lateral (
+                select from queue q where q.run_id = t.run_id and q.epoch = t.epoch and q.runner_id is not null for update
+            ) q
         ) l;
         if coalesce(cardinality(v_landed), 0) < cardinality(t_run) then
             -- An end that was sent again: it landed, and has nothing more to do.
             select array_agg(e.turn) into v_again from unnest(e_turn) with ordinality e (turn, n)
-            join ends d on d.run_id = t_run[e.turn]
-            where d.epoch = t_epoch[e.turn] and d.status = e_status[e.n] and d.value = e_value[e.n];
+            cross join lateral (
+                select from ends d where d.run_id = t_run[e.turn] and d.epoch = t_epoch[e.turn]
+                and d.status = e_status[e.n] and d.value = e_value[e.n] offset 0) d;
             select array_agg(t.n) into v_fenced from generate_series(1, cardinality(t_run)) t (n)
             where v_landed is null or t.n <> all (v_landed);
             v_late := v_fenced;
@@ -277,8 +279,13 @@ begin
             set runner_id = null, state = case when q.inbox > k.inbox then 0 else k.state end, since = out_now,
                 due = case when q.inbox > k.inbox then out_now else greatest(k.due, out_now) end,
                 attempt = k.attempt, attempt_steps = k.steps
-            from unnest(k_turn, k_due, k_state, k_attempt, k_steps, k_inbox) k (turn, due, state, attempt, steps, inbox)
-            where q.run_id = t_run[k.turn] and (v_late is null or k.turn <> all (v_late))
+            from (
+                select u.*, l.place
+                from unnest(k_turn, k_due, k_state, k_attempt, k_steps, k_inbox) u (turn, due, state, attempt, steps, inbox)
+                cross join lateral (select l.ctid as place from queue l where l.run_id = t_run[u.turn] offset 0) l
+                where v_late is null or u.turn <> all (v_late)
+            ) k
+            where q.ctid = k.place
             returning q.pool, q.due, q.key1, q.key2
         )
         select array_agg(distinct p.pool) filter (where p.due <= out_now) as ready,
@@ -319,7 +326,7 @@ begin
         end if;
     end if;
     if cl_room > 0 then
-        perform 1 from runners l where l.runner_id = cl_runner and l.expires > out_now and not l.draining for key share;
+        perform 1 from runners l where l.runner_id = cl_runner and l.expires > out_now and not l.draining;
         if found then
             v_picked := pick(cl_pools, cl_functions, cl_room, li_function, li_first, li_second, out_now);
             if cardinality(v_picked) = 0 and not cl_sweep then
@@ -331,12 +338,16 @@ begin
                 end if;
             end if;
             if cardinality(v_picked) > 0 then
+                -- A share of the lease row, so that no sweep removes it before it sees what is claimed here.
+                perform 1 from runners l where l.runner_id = cl_runner and l.expires > out_now and not l.draining for key share;
+            end if;
+            if cardinality(v_picked) > 0 and found then
                 with claimed as (
                     update queue q
                     set runner_id = cl_runner, epoch = q.epoch + 1, started = coalesce(q.started, out_now), state = 0, since = out_now,
                         deadline = case when q.started is null then out_now + q.finish_within else q.deadline end,
                         deadline_kind = 1
-                    from unnest(v_picked) p (run_id) where q.run_id = p.run_id
+                    where q.run_id = any (v_picked)
                     returning q.run_id, q.function_id, q.revision, q.epoch, q.inbox, q.attempt, q.attempt_steps, q.due, q.created,
                               q.trigger, q.input, q.recoveries
                 )
@@ -352,7 +363,9 @@ begin
     if w_run is not null then
         select jsonb_agg(jsonb_build_array(w.run_id, case when q.run_id is null then -1 else q.inbox end)) into v_json
         from unnest(w_run, w_int[1:1], w_int[2:2]) w (run_id, epoch, inbox)
-        left join queue q on q.run_id = w.run_id and q.epoch = w.epoch and q.runner_id = cl_runner
+        left join lateral (
+            select q.run_id, q.inbox from queue q
+            where q.run_id = w.run_id and q.epoch = w.epoch and q.runner_id = cl_runner offset 0) q on true
         where q.run_id is null or q.inbox > w.inbox;
         if v_json is not null then
             out_rest := coalesce(out_rest, '{}') || jsonb_build_object('news', v_json);
