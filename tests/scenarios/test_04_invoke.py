@@ -56,7 +56,12 @@ async def test_a_failed_child_is_a_step_error(durable: Durable) -> None:
         try:
             await ctx.step.invoke("child", child)
         except StepError as error:
-            return [error.step_id, error.name, error.cause.name if error.cause else None, error.cause.message if error.cause else None]
+            return [
+                error.step_id,
+                error.name,
+                error.cause.name if error.cause else None,
+                error.cause.message if error.cause else None,
+            ]
         return []
 
     await durable.serve(child)

@@ -17,7 +17,9 @@ async def test_one_and_many(durable: Durable) -> None:
     @stepwell.function(id="say", triggers=[stepwell.on_event("go")])
     async def say(ctx: Context) -> list[str]:
         one = await ctx.step.send_event("one", Event(name="said", data={"n": 1}))
-        more = await ctx.step.send_event("more", [Event(name="said", data={"n": 2}), Event(name="said", data={"n": 3}, id="mine")])
+        more = await ctx.step.send_event(
+            "more", [Event(name="said", data={"n": 2}), Event(name="said", data={"n": 3}, id="mine")]
+        )
         return [*one, *more]
 
     await durable.serve(hear)

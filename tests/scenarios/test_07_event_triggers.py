@@ -39,7 +39,9 @@ async def test_wildcards(durable: Durable) -> None:
 async def test_several_matching_triggers_start_one_run(durable: Durable) -> None:
     """Where several triggers of a function match one event, it runs once."""
 
-    @stepwell.function(id="once", triggers=[stepwell.on_event("a/b"), stepwell.on_event("a/*"), stepwell.on_event("a/b", if_="true")])
+    @stepwell.function(
+        id="once", triggers=[stepwell.on_event("a/b"), stepwell.on_event("a/*"), stepwell.on_event("a/b", if_="true")]
+    )
     async def once(ctx: Context) -> None: ...
 
     await durable.serve(once)

@@ -28,7 +28,9 @@ async def test_another_body_is_a_conflict(durable: Durable) -> None:
     """The same id with another body is refused; the first wins; the rest of the batch is accepted."""
     await durable.serve(count)
     receipts = await durable.send_event(
-        Event(name="go", data={"n": 1}, id="one"), Event(name="go", data={"n": 2}, id="one"), Event(name="go", data={"n": 3}, id="two")
+        Event(name="go", data={"n": 1}, id="one"),
+        Event(name="go", data={"n": 2}, id="one"),
+        Event(name="go", data={"n": 3}, id="two"),
     )
     assert [receipt.fate for receipt in receipts] == [EventFate.ACCEPTED, EventFate.CONFLICT, EventFate.ACCEPTED]
     assert sorted([await run.result() for run in await durable.runs(count)]) == [1, 3]

@@ -44,7 +44,10 @@ async def test_finish_while_retrying(durable: Durable) -> None:
     """A run that waits for a retry is cancelled when its time to finish is over."""
 
     @stepwell.function(
-        id="retry", triggers=[stepwell.on_event("go")], timeouts=Timeouts(finish="1h"), backoff=Backoff(strategy="fixed", base="2h", jitter="0s")
+        id="retry",
+        triggers=[stepwell.on_event("go")],
+        timeouts=Timeouts(finish="1h"),
+        backoff=Backoff(strategy="fixed", base="2h", jitter="0s"),
     )
     async def retry(ctx: Context) -> None:
         raise RuntimeError("no")

@@ -93,7 +93,7 @@ async def test_except_exception_cannot_swallow_control_flow(durable: Durable) ->
     async def greedy(ctx: Context) -> str:
         try:
             await ctx.step.sleep("nap", "2h")
-        except Exception:  # noqa: BLE001 - what a user might write
+        except Exception:
             ran.append("swallowed")
         finally:
             await ctx.step.run("clean", lambda: ran.append("cleaned"))

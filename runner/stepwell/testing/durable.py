@@ -195,6 +195,10 @@ class Durable:
         await self._up()
         await self.settle()
 
+    async def stop(self) -> None:
+        """Stop the runner, as for a night; the next verb starts one again."""
+        await self._down()
+
     async def crash_everywhere(
         self,
         function: Function[Any, Any],
