@@ -19,6 +19,7 @@ import time
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,7 +138,7 @@ class Postgres:
         )
         return ready.returncode == 0
 
-    def _credentials(self) -> dict[str, int | list[int]]:
+    def _credentials(self) -> dict[str, Any]:
         return {"user": self._as[0], "group": self._as[1], "extra_groups": []} if self._as else {}
 
 

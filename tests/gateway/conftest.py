@@ -6,12 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
-from stepwell.metrics import Metrics
+from postgres_server import postgres, postgres_dsn  # noqa: F401  # fixtures
 
 from stepwell.clock import SystemClock
 from stepwell.engine.well import Well
 from stepwell.function import Function
 from stepwell.gateway.app import make_app
+from stepwell.metrics import Metrics
 from stepwell.settings import GatewaySettings
 from stepwell.store.sqlite import SqliteStore
 from stepwell.worker import Worker

@@ -1,5 +1,6 @@
 """The processes as users start them: dev, gateway and runner, driven by the command line, killed and started again."""
 
+import asyncio
 import json
 import os
 import re
@@ -12,8 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
+from uuid import uuid4
 
+import asyncpg
 import pytest
 
 CODE = """
@@ -221,15 +225,15 @@ def test_broken_from_the_start_is_told(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_taken_port_and_a_taken_file_are_told(start: Start, orders: Path) -> None:
-    """A port or a file that somebody else has is told with what to do, and ends with 2."""
+    """A port or a file that somebody else has is told with what to do, and ends the second process."""
     first = start("dev", str(orders), "--port", "0")
     port = first.url().rpartition(":")[2]
     second = start("dev", str(orders), "--port", port, "--ephemeral")
     second.line("choose another with --port")
     assert second.process.wait(DEADLINE) == 2
     third = start("dev", str(orders), "--port", "0")
-    third.line("another 'stepwell dev'")
-    assert third.process.wait(DEADLINE) == 2
+    third.line("in use by another process")
+    assert third.process.wait(DEADLINE) == 1
 
 
 def test_a_key_opens_what_it_should(start: Start, orders: Path) -> None:
@@ -241,25 +245,74 @@ def test_a_key_opens_what_it_should(start: Start, orders: Path) -> None:
     assert "greet" in ask("runs", "list", "--url", url, "--key", "s3cret")
 
 
-def test_gateway_and_runner_apart(start: Start, orders: Path, tmp_path: Path) -> None:
-    """A gateway and a runner that share a store do together what dev does alone; SIGTERM ends both well."""
-    store = str(tmp_path / "apart.db")
-    ask("store", "migrate", "--store", store)
-    gateway = start("gateway", "--store", store, "--port", "0")
+@pytest.fixture
+def database(postgres_dsn: str) -> str:
+    """The address of an empty database."""
+    name = f"processes_{uuid4().hex}"
+
+    async def create() -> None:
+        connection = await asyncpg.connect(postgres_dsn)
+        await connection.execute(f"create database {name}")
+        await connection.close()
+
+    asyncio.run(create())
+    return f"{postgres_dsn.rpartition('/')[0]}/{name}"
+
+
+def test_gateway_and_runners_apart(start: Start, orders: Path, database: str) -> None:
+    """A gateway and two runners that share a store do together what dev does alone; a killed runner's run goes on in the other."""
+    write(orders, nap="1s")
+    assert "applied" in ask("store", "migrate", "--store", database)
+    assert "up to date already" in ask("store", "migrate", "--store", database)
+    gateway = start("gateway", "--store", database, "--port", "0")
     url = gateway.url()
-    runner = start("runner", "--store", store, "--functions", str(orders), "--health-port", "0")
-    health = runner.url()
-    runner.line("runner claims")
-    sent = ask_json("send", "order/created", "--wait", "--url", url)
-    assert [run["output"] for run in sent["runs"]] == ["onehello"]
-    assert fetch(f"{health}/health") == 200
-    assert fetch(f"{health}/ready") == 200
-    assert fetch(f"{health}/metrics") == 200
-    assert runner.end(signal.SIGTERM) == 0
+    runners = [
+        start("runner", "--store", database, "--functions", str(orders), "--lease", "3s", "--health-port", "0") for _ in range(2)
+    ]
+    for runner in runners:
+        health = runner.url()
+        runner.line("runner claims")
+        assert [fetch(f"{health}/{path}") for path in ("health", "ready", "metrics")] == [200, 200, 200]
+    event = ask_json("send", "order/created", "--url", url)["ids"][0]
+    runners[0].end(signal.SIGKILL)
+    until = time.monotonic() + DEADLINE
+    while not (runs := ask_json("runs", "list", "--url", url)["data"]) or runs[0]["ended_at"] is None:
+        assert time.monotonic() < until, runs
+    assert [(run["status"], run["output"], run["event_ids"]) for run in runs] == [("COMPLETED", "onehello", [event])]
+    assert runners[1].end(signal.SIGTERM) == 0
     assert gateway.end(signal.SIGTERM) == 0
-    assert "all invariants hold" in ask("store", "doctor", "--store", store)
+    assert "all invariants hold" in ask("store", "doctor", "--store", database)
+
+
+def test_dev_on_postgres(start: Start, orders: Path, database: str) -> None:
+    """`dev --store postgresql://…` makes its schema and serves as on SQLite."""
+    url = start("dev", str(orders), "--port", "0", "--store", database).url()
+    assert ask_json("send", "order/created", "--wait", "--url", url)["runs"][0]["output"] == "onehello"
+
+
+def test_a_gateway_outlasts_a_store_that_is_away(start: Start) -> None:
+    """A gateway whose store is away at its start is alive and unready, and says 503 to events."""
+    gateway = start("gateway", "--store", "postgresql://nobody@127.0.0.1:9/none", "--port", "0")
+    url = gateway.url()
+    assert fetch(f"{url}/health") == 200
+    assert fetch(f"{url}/ready") == 503
+    ask("send", "a", "--url", url, code=3)
+    assert gateway.end(signal.SIGTERM) == 0
+
+
+def test_doctor_on_a_file(start: Start, orders: Path, tmp_path: Path) -> None:
+    """The doctor examines a file that `dev` has left, and a file without a schema is an error, not a clean bill."""
+    dev = start("dev", str(orders), "--port", "0")
+    ask("send", "user/signup", "--wait", "--url", dev.url())
+    dev.end(signal.SIGKILL)
+    assert "all invariants hold" in ask("store", "doctor", "--store", str(tmp_path / ".stepwell" / "dev.db"))
+    ask("store", "doctor", "--store", str(tmp_path / "empty.db"), code=1)
 
 
 def fetch(url: str) -> int:
-    with urlopen(url, timeout=DEADLINE) as answer:
-        return int(answer.status)
+    try:
+        with urlopen(url, timeout=DEADLINE) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        error.close()
+        return error.code

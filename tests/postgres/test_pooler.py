@@ -71,9 +71,7 @@ async def test_runs_go_through_a_pooler(open_store: Open, pooled_dsn: str) -> No
     ids = [ulid(number) for number in range(60)]
 
     async def work(store: object, runner_id: str, own: list[str]) -> int:
-        await asyncio.gather(
-            *(store.commit(Pile(events=(event(run_id),), starts=(start(run_id, event=0),))) for run_id in own)
-        )
+        await asyncio.gather(*(store.commit(Pile(events=(event(run_id),), starts=(start(run_id, event=0),))) for run_id in own))
         ended = 0
         while claimed := (await store.commit(Pile(claim=claim(7, runner_id)))).claimed:
             turns = tuple(Turn(run.run_id, run.epoch, (step("s"),), then=End(RunStatus.COMPLETED, b"1")) for run in claimed)
