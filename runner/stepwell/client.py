@@ -12,8 +12,8 @@ import orjson
 
 from stepwell import values
 from stepwell.clock import SystemClock
-from stepwell.context import Event
 from stepwell.errors import NotReachable, StepwellError
+from stepwell.event import Event
 from stepwell.ids import Ids
 
 if TYPE_CHECKING:

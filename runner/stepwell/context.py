@@ -1,32 +1,14 @@
-"""What user code holds: the event that started it, the context, and its steps."""
+"""What user code holds: the context of its run, and in a step that step's own."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic
-
-from typing_extensions import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic
 
 from stepwell.engine.steps import StepInfo, current
 from stepwell.errors import StepMisuse
+from stepwell.event import DataT, Event
 from stepwell.log import RunLogger
 from stepwell.step import Step
-
-DataT = TypeVar("DataT", default=dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Event(Generic[DataT]):
-    """A named, immutable fact.
-
-    `data` is JSON (or the trigger's model). `id` makes it unique: sent again within 7 days it is the same event. `ts` is ms
-    since 1970; one in the future delays the runs that it starts. `v` is the version of the data's shape, if you keep one.
-    """
-
-    name: str
-    data: DataT = field(default_factory=dict)  # type: ignore[assignment]
-    id: str | None = None
-    ts: int | None = None
-    v: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +39,3 @@ def current_step() -> StepInfo:
     if info is None:
         raise StepMisuse("current_step() is for code inside a step: call it in the function that step.run runs")
     return info
-
-
-def event_of(document: Mapping[str, Any], data: Any) -> Event[Any]:
-    """The event that a stored document tells of, with its data as given."""
-    return Event(document["name"], data, document.get("id"), document.get("ts"), document.get("v"))

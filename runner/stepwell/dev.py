@@ -11,7 +11,7 @@ from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUn
 from stepwell import log
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.well import Well
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, listen, serving
 from stepwell.loading import load

@@ -6,6 +6,10 @@ import random
 from stepwell.errors import SpecError
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_SHIFTS = tuple(range(120, -1, -10))
+_TO_BASE_32 = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
+_LAST_MS = 2**48 - 1
 MAX_EVENT_ID = 128
 
 
@@ -31,22 +35,29 @@ def run_id(function_id: str, event_id: str, ms: int) -> str:
 
 
 def encode_ulid(ms: int, chance: int) -> str:
-    """Write 48 bits of milliseconds and 80 bits of chance."""
-    number = (ms & (1 << 48) - 1) << 80 | chance
-    return "".join([_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)])
+    """Write 48 bits of milliseconds and 80 bits of chance. ValueError for what doesn't fit: ids must sort by their time."""
+    if not 0 <= ms <= _LAST_MS or not 0 <= chance < 2**80:
+        raise ValueError(f"{ms} ms and {chance} don't fit into a ULID")
+    number = ms << 80 | chance
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def ms_of(ulid: str) -> int:
-    """The milliseconds since 1970 that a ULID carries."""
-    number = 0
-    for char in ulid[:10]:
-        number = number << 5 | _ALPHABET.index(char)
-    return number
+    """The milliseconds since 1970 that a ULID carries. ValueError for what is none."""
+    if len(ulid) != 26 or ulid[0] > "7" or not set(ulid) <= set(_ALPHABET):
+        raise ValueError(f"{ulid[:40]!r} is no ULID: 26 characters of Crockford's base 32, upper case")
+    return int(ulid[:10].translate(_TO_BASE_32), 32)
+
+
+def is_id(event_id: str) -> bool:
+    """Whether this can be an event's id: 1 to 128 printable characters, no spaces."""
+    return 1 <= len(event_id) <= MAX_EVENT_ID and event_id.isprintable() and " " not in event_id
 
 
 def check_event_id(event_id: str, path: str) -> None:
-    """Raise SpecError unless an event id has 1 to 128 printable characters and no spaces."""
+    """Raise SpecError unless this can be an event's id."""
+    if is_id(event_id):
+        return
     if not 1 <= len(event_id) <= MAX_EVENT_ID:
         raise SpecError(f"{len(event_id)} characters; an event id has 1 to {MAX_EVENT_ID}", path)
-    if not event_id.isprintable() or " " in event_id:
-        raise SpecError("an event id has printable characters and no spaces", path)
+    raise SpecError("an event id has printable characters and no spaces", path)

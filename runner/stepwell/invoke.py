@@ -11,10 +11,11 @@ import orjson
 from pydantic import ValidationError
 
 from stepwell import log, values
-from stepwell.context import Context, Event, event_of
+from stepwell.context import Context
+from stepwell.decorator import Function
 from stepwell.engine.execution import Pass
 from stepwell.errors import NonRetriableError
-from stepwell.function import Function
+from stepwell.event import Event, event_of
 from stepwell.spec.function import FunctionSpec
 from stepwell.step import Step
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from stepwell.errors import SpecError
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.importing import LoadError, LoadFailed, Source, fresh, import_name, import_source, run_code, sources_of
 from stepwell.spec.function import FunctionSpec, failure_spec
 from stepwell.spec.manifest import KIND, Manifest, parse_manifests

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+import structlog.tracebacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def configure(*, json: bool | None = None, level: str = "INFO") -> None:
     ]
     last: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
     if json:
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.EventRenamer("msg")]
+        shared += [structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)), structlog.processors.EventRenamer("msg")]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(processors=[*shared, last], wrapper_class=structlog.make_filtering_bound_logger(number))
     handler = logging.StreamHandler(sys.stdout)

@@ -16,7 +16,7 @@ from stepwell.clock import SystemClock
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.well import Well
 from stepwell.errors import StepwellError, StoreError, StoreUnavailable
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, health_app, listen, serving
 from stepwell.loading import load

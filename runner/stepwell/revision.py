@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stepwell.function import Function
+from stepwell.decorator import Function
 
 
 def revision_of(function: Function[Any, Any]) -> str:

@@ -10,13 +10,13 @@ from stepwell.engine import steps
 from stepwell.engine.events import NewEvent, refuse_ours
 from stepwell.engine.execution import Pass
 from stepwell.errors import SpecError, StepError, StepMisuse
+from stepwell.event import Event, event_of
 from stepwell.spec.duration import parse_duration
 from stepwell.spec.function import Backoff
 from stepwell.store.records import StepRow
 
 if TYPE_CHECKING:
-    from stepwell.context import Event
-    from stepwell.function import Function
+    from stepwell.decorator import Function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +66,7 @@ class Step:
         timeout: Duration | None = None,
         **kwargs: Any,
     ) -> R: ...
-    async def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
+    async def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run `fn(*args, **kwargs)` once and record what it returns; give that back here and on every replay.
 
         `fn` may be async, or an ordinary function, which runs in a thread. Its result is kept as JSON and decoded to the type
@@ -82,12 +82,12 @@ class Step:
         )
         return _result(await steps.run(self._pass, id, body), hint)
 
-    async def sleep(self, id: str, duration: Duration) -> None:  # noqa: A002
+    async def sleep(self, id: str, duration: Duration) -> None:
         """Sleep for a length of time (at most 366 days); the run takes no slot meanwhile."""
         length = parse_duration(duration)
         _result(await steps.sleep(self._pass, id, lambda now: now + round(length.total_seconds() * 1_000_000)))
 
-    async def sleep_until(self, id: str, when: datetime | str) -> None:  # noqa: A002
+    async def sleep_until(self, id: str, when: datetime | str) -> None:
         """Sleep until an instant: an aware datetime, or RFC 3339 text. One that is past doesn't sleep."""
         due = from_datetime(_instant(when))
         _result(await steps.sleep(self._pass, id, lambda _now: due))
@@ -100,17 +100,15 @@ class Step:
         `if_` is CEL over `event` (what started the run) and `async` (the one that came):
         `event.data.orderId == async.data.orderId`.
         """
-        from stepwell.context import event_of  # noqa: PLC0415 - context builds on this module
-
         row = await steps.wait_for_event(self._pass, id, steps.EventWanted(event, if_, parse_duration(timeout)))
         document = cast("dict[str, Any] | None", _result(row))
         return None if document is None else event_of(document, document["data"])
 
-    async def wait_for_signal(self, id: str, *, signal: str, timeout: Duration = YEAR) -> Any:  # noqa: A002
+    async def wait_for_signal(self, id: str, *, signal: str, timeout: Duration = YEAR) -> Any:
         """Wait for a signal by name and give back its data; None when `timeout` comes first. One run may wait for a name."""
         return _result(await steps.wait_for_signal(self._pass, id, signal, parse_duration(timeout)))
 
-    async def send_signal(self, id: str, *, signal: str, data: Any = None) -> bool:  # noqa: A002
+    async def send_signal(self, id: str, *, signal: str, data: Any = None) -> bool:
         """Give `data` to the run that waits for this signal; False if none does (signals are not kept)."""
         return bool(_result(await steps.send_signal(self._pass, id, signal, data)))
 
@@ -118,7 +116,7 @@ class Step:
     async def send_event(self, id: str, events: "Event[Any]") -> list[str]: ...
     @overload
     async def send_event(self, id: str, events: "Sequence[Event[Any]]") -> list[str]: ...
-    async def send_event(self, id: str, events: "Event[Any] | Sequence[Event[Any]]") -> list[str]:  # noqa: A002
+    async def send_event(self, id: str, events: "Event[Any] | Sequence[Event[Any]]") -> list[str]:
         """Send one event or several in this step's own commit; their ids. Sent again after a crash they are the same events."""
         many: Sequence[Event[Any]] = events if isinstance(events, Sequence) else [events]
         offered = [NewEvent(one.name, one.data, one.id, one.ts, one.v) for one in many]
@@ -138,7 +136,7 @@ class Step:
     async def invoke(self, id: str, function: str, data: Mapping[str, Any] | None = None, *, timeout: Duration = YEAR) -> Any: ...
     async def invoke(
         self,
-        id: str,  # noqa: A002
+        id: str,
         function: "Function[Any, Any] | str",
         data: Mapping[str, Any] | None = None,
         *,

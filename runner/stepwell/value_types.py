@@ -8,17 +8,19 @@ handle counts as no annotation.
 import dataclasses
 import functools
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Annotated, Any, NotRequired, Required, cast
 from weakref import WeakKeyDictionary
 
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
+from typing_extensions import TypedDict
 
 from stepwell.errors import ValueRefused
 
@@ -146,10 +148,12 @@ class TypedCodec:
         """Where and why, without the value: what pydantic says of a failed dump shows it."""
         try:
             self.adapter.validate_python(value, strict=True, by_alias=True, by_name=True)
+            dumped = self.adapter.dump_python(value, mode="json", warnings=False, round_trip=True)
+            self.adapter.validate_python(dumped, by_alias=True, by_name=True)
         except ValidationError as misfit:
             return _first(misfit)
         except Exception as other:  # noqa: BLE001 - users' validators raise anything
-            return "", type(other).__name__
+            error = other
         return "", f"{type(value).__name__} can't be written ({type(error).__name__})"
 
 
@@ -190,12 +194,39 @@ def _codec(hint: Any) -> Codec | None:
 
 def _typed(hint: Any) -> TypedCodec | None:
     try:
-        adapter = TypeAdapter[Any](hint)
-    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, NameError, TypeError):
+        adapter = TypeAdapter[Any](modern(hint))
+    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, NameError, TypeError, RecursionError):
         return None
     if not adapter.pydantic_complete:
         return None
     return TypedCodec(hint.__name__ if isinstance(hint, type) else repr(hint).replace("typing.", ""), adapter)
+
+
+def modern(hint: Any) -> Any:
+    """The hint with a twin for each `typing.TypedDict` in it: before Python 3.12 pydantic takes typing_extensions' alone."""
+    if sys.version_info >= (3, 12):
+        return hint
+    if typing.is_typeddict(hint) and type(hint).__module__ == "typing":
+        return _twin(hint)
+    args = typing.get_args(hint)
+    new = tuple(modern(arg) for arg in args)
+    if new == args:
+        return hint
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return Annotated[(new[0], *hint.__metadata__)]
+    return typing.Union[new] if origin in (typing.Union, types.UnionType) else origin[new]  # noqa: UP007 - made at run time
+
+
+@lru_cache(MOST_TYPES)
+def _twin(hint: Any) -> Any:
+    fields = {
+        name: modern(kind)
+        if typing.get_origin(kind) in (Required, NotRequired)
+        else (Required if name in hint.__required_keys__ else NotRequired)[modern(kind)]
+        for name, kind in typing.get_type_hints(hint, include_extras=True).items()
+    }
+    return cast("Any", TypedDict)(hint.__name__, fields)
 
 
 # --- what got lost ---
@@ -210,6 +241,8 @@ def difference(value: Any, back: Any) -> tuple[str, str] | None:
         return None
     if type(value) in (list, tuple) and type(back) in (list, tuple) and len(value) == len(back):
         return _first_of((f"[{place}]", *pair) for place, pair in enumerate(zip(value, back, strict=True)))
+    if isinstance(value, float) and back is None:
+        return "", f"{value} is no JSON number"
     if type(value) is not type(back):
         return "", f"{type(value).__name__} comes back as {type(back).__name__}"
     members = _members(value)

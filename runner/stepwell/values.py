@@ -7,6 +7,7 @@ as keys. Annotated types go through pydantic (`value_types`) and come back as th
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import orjson
@@ -24,8 +25,9 @@ MAX_BATCH_EVENTS = 1000
 MAX_BATCH = 4 * MIB
 MAX_DEPTH = 64
 
-_WHOLES: frozenset[type[Any]] = frozenset({dict, list, tuple})
-_LEAVES: frozenset[type[Any]] = frozenset({int, bool, type(None)})
+_kind_of: Callable[[object], object] = type
+_WHOLES: frozenset[object] = frozenset({dict, list, tuple})
+_LEAVES: frozenset[object] = frozenset({int, bool, type(None)})
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG = b"0" * 19
 
@@ -115,8 +117,10 @@ def _room_left(whole: Any, room: int, depth: int) -> int:
     room -= 2 * len(whole)
     if room < 0:
         return room
-    for part in whole.values() if type(whole) is dict else whole:
-        kind = type(part)
+    kind = _kind_of(whole)
+    parts: Iterable[Any] = whole.values() if kind is dict else whole
+    for part in parts:
+        kind = _kind_of(part)
         if kind is str:
             room -= len(part)
         elif kind in _WHOLES:
@@ -172,10 +176,12 @@ def _complain_of_text(text: str, path: str) -> None:
 def _remedy(kind: type[Any]) -> str:
     if issubclass(kind, (bytes, bytearray, memoryview)):
         return "encode it as base64 text"
-    for plain in (dict, list, str, int, float):
+    if issubclass(kind, (set, frozenset)):
+        return "make a sorted list of it"
+    for plain in (dict, list, tuple, str, int, float):
         if issubclass(kind, plain):
-            return f"make a plain {plain.__name__} of it, or annotate the return type with {kind.__name__}"
-    return f"annotate the return type with {kind.__name__}, so that it comes back as itself, or make plain values of it"
+            return f"make a plain {plain.__name__} of it"
+    return f"make plain values of it or, in a result, annotate the return type ({kind.__name__}), so that it comes back as itself"
 
 
 def _fits(number: int) -> bool:

@@ -21,7 +21,7 @@ from stepwell.engine.committer import Op
 from stepwell.engine.execution import Code, Deps, Execution
 from stepwell.engine.well import Well
 from stepwell.errors import StoreUnavailable
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.invoke import LocalCode
 from stepwell.revision import revision_of
 from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, Parked, RunnerRow, Start, StartResult
@@ -111,6 +111,8 @@ class Worker:
         if self.options.register:
             specs = [(one.spec, revision_of(one)) for one in everything]
             await self.well.register(self.options.owner, specs, self.options.pool)
+        if self._loop_task is not None:
+            await self._enrol()
         self._nudge()
 
     async def drain(self, grace: timedelta) -> None:

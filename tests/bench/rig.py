@@ -16,7 +16,7 @@ from stepwell.clock import SystemClock
 from stepwell.engine.events import NewEvent
 from stepwell.engine.execution import Execution
 from stepwell.engine.well import Well
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.metrics import Metrics
 from stepwell.store.protocol import Store
 from stepwell.store.records import End, Pile, PileResult

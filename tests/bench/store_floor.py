@@ -116,7 +116,7 @@ def starts(run_ids: Sequence[str], lease_to: str | None = None) -> Pile:
     )
     events = tuple(EventRow("e" + run_id, "bench/start", EVENT, b"x" * 32, 1_790_000_000_000) for run_id in run_ids)
     claim = None if lease_to else Claim(RUNNER, POOLS, FUNCTIONS, len(run_ids))
-    return Pile(registry_version=1, events=events, starts=rows, claim=claim)
+    return Pile(registry_version=2, events=events, starts=rows, claim=claim)
 
 
 def step(name: str) -> StepRow:
@@ -128,7 +128,7 @@ def turns(run_ids: Sequence[str], name: str, *, end: bool) -> Pile:
     """One step of each run, and its end with it."""
     then = End(RunStatus.COMPLETED, b'{"done":true}') if end else None
     return Pile(
-        registry_version=1 if end else -1, turns=tuple(Turn(run_id, 1, steps=(step(name),), then=then) for run_id in run_ids)
+        registry_version=2 if end else -1, turns=tuple(Turn(run_id, 1, steps=(step(name),), then=then) for run_id in run_ids)
     )
 
 
@@ -156,7 +156,7 @@ async def lone_runs(store: PostgresStore, numbers: Numbers, count: int) -> list[
         (run_id,) = numbers.take(1)
         began = time.perf_counter()
         start = starts([run_id])
-        claim, start = Pile(claim=start.claim), Pile(registry_version=1, events=start.events, starts=start.starts)
+        claim, start = Pile(claim=start.claim), Pile(registry_version=2, events=start.events, starts=start.starts)
         await store.commit(start)
         await store.commit(claim)
         await store.commit(turns([run_id], "only", end=True))

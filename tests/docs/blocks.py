@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from docs.commands import check_console
+
 from stepwell.loading import load
 from stepwell.spec.manifest import KIND, InlineSource, parse_manifests
 from stepwell.testing import Durable

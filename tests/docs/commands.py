@@ -8,9 +8,9 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import click
 import typer
 
 from stepwell.cli import COMMANDS
@@ -81,20 +81,24 @@ def _stepwell(arguments: list[str], where: str) -> None:
     """Parse the arguments as the command does, and stop before it acts."""
     if arguments in (["--help"], ["--version"]):
         return
-    assert arguments and arguments[0] in COMMANDS, f"{where}: there is no such command"
+    assert arguments, f"{where}: no command is named"
+    assert arguments[0] in COMMANDS, f"{where}: there is no such command"
     module = importlib.import_module(f"stepwell.cli.{COMMANDS[arguments[0]][0]}")
     command = typer.main.get_command(module.app)
     _parse(command, f"stepwell {arguments[0]}", [word for word in arguments[1:] if word != "--help"], where)
 
 
-def _parse(command: click.Command, name: str, arguments: list[str], where: str) -> None:
+def _parse(command: Any, name: str, arguments: list[str], where: str) -> None:
     try:
         context = command.make_context(name, list(arguments))
         if hasattr(command, "resolve_command"):
             chosen, below, rest = command.resolve_command(context, [*context._protected_args, *context.args])
             _parse(below, f"{name} {chosen}", rest, where)
-    except click.ClickException as error:
-        raise AssertionError(f"{where}: {error.format_message()}") from None
+    except Exception as error:
+        told = getattr(error, "format_message", None)  # a usage error, whichever click it is from
+        if told is None:
+            raise
+        raise AssertionError(f"{where}: {told()}") from None
 
 
 def _make(arguments: list[str], where: str) -> None:

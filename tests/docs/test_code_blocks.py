@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from docs.blocks import ALL, ROOT, RUNNERS, Block
 
 Account = tuple[Counter[str], dict[str, str]]
@@ -23,7 +22,9 @@ async def test_a_block_does_what_it_shows(
         not_run[block.place] = block.not_run
         return
     runner = RUNNERS.get(block.language)
-    assert runner is not None, f"{block.place}: nothing executes {block.language or 'a bare fence'!r}; add <!-- not run: REASON -->"
+    assert runner is not None, (
+        f"{block.place}: nothing executes {block.language or 'a bare fence'!r}; add <!-- not run: REASON -->"
+    )
     monkeypatch.chdir(tmp_path)
     await runner(block, tmp_path)
     ran[block.language] += 1
@@ -39,6 +40,10 @@ def test_the_fixture_of_the_docs_comes_with_the_package(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stdout

@@ -6,19 +6,22 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
+from docs.blocks import PAGES, ROOT, blocks_of
+from typer.core import TyperOption
 
 import stepwell
-from docs.blocks import PAGES, ROOT
 from stepwell.cli import COMMANDS
 from stepwell.errors import StepwellError
+from stepwell.gateway.documents import Answer, Ingested, Problem, RunDocument
 from stepwell.gateway.routes import ROUTES
 from stepwell.metrics import Metrics
 from stepwell.spec.function import OPTIONS
 from stepwell.spec.manifest import OWN
+from stepwell.why import Why
 
 REFERENCE = ROOT / "docs" / "reference"
 SOURCE = ROOT / "runner" / "stepwell"
@@ -66,7 +69,7 @@ def test_every_route_is_described() -> None:
     assert told == {(route.method, route.path) for route in ROUTES}
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
+def commands() -> Iterator[tuple[str, Any]]:
     for name, (module, _) in COMMANDS.items():
         command = typer.main.get_command(importlib.import_module(f"stepwell.cli.{module}").app)
         below = getattr(command, "commands", None)
@@ -77,13 +80,23 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
-def test_every_option_of_a_command_is_described(name: str, command: click.Command) -> None:
+def test_every_option_of_a_command_is_described(name: str, command: Any) -> None:
     """cli.md has a section for each command, which names each of its options and no other."""
     section = re.search(rf"^### `{name}[^`]*`\n(.*?)(?=^##|\Z)", page("cli.md"), re.MULTILINE | re.DOTALL)
     assert section is not None, f"cli.md has no section {name!r}"
     told = set(re.findall(r"`(--[a-z-]+)", section[1]))
-    options = {option for one in command.params if isinstance(one, click.Option) for option in one.opts if option.startswith("--")}
+    options = {option for one in command.params if isinstance(one, TyperOption) for option in one.opts if option.startswith("--")}
+    assert options
     assert told == options - {"--help"}
+
+
+def test_the_documents_shown_are_the_gateways() -> None:
+    """The JSON in http.md is what the gateway's own models of its answers take."""
+    shown = [block.text for block in blocks_of(REFERENCE / "http.md") if block.language == "json"]
+    for text, model in zip(shown, (Ingested, Answer[RunDocument], Problem), strict=True):
+        model.model_validate_json(text)
+    for kind in Why:
+        assert f"`{kind}`" in page("http.md")
 
 
 def test_every_setting_is_described() -> None:
@@ -99,6 +112,13 @@ def test_every_option_of_a_manifest_is_described() -> None:
     wanted = {option for options in OPTIONS.values() for option in options} - {"id"} | OWN
     told = set(re.findall(r"`([a-zA-Z]+)`", page("manifest.md")))
     assert wanted <= told, wanted - told
+
+
+def test_every_target_of_the_makefile_is_described() -> None:
+    """CONTRIBUTING.md has a line for each target of the Makefile, and no other."""
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    told = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(targets) == sorted(told)
 
 
 def test_every_public_name_is_described() -> None:

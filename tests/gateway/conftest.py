@@ -10,7 +10,7 @@ from postgres_server import postgres, postgres_dsn  # noqa: F401  # fixtures
 
 from stepwell.clock import SystemClock
 from stepwell.engine.well import Well
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.gateway.app import make_app
 from stepwell.metrics import Metrics
 from stepwell.settings import GatewaySettings

@@ -82,6 +82,19 @@ async def test_an_expression_error_is_told_with_the_event(gateway: Any) -> None:
     assert await gateway.data(f"/v1/events/{event_id}/runs") == []
 
 
+async def test_an_event_that_doesnt_match_says_why(gateway: Any) -> None:
+    """A function whose condition is false of an event is named with that condition."""
+    await gateway.serve(greet)
+    (event_id,) = (await gateway.send({"name": "user/signup", "data": {"adult": False}})).json()["ids"]
+    (reaction,) = (await gateway.data(f"/v1/events/{event_id}"))["functions"]
+    assert reaction == {
+        "function_id": "greet",
+        "decision": "not matched",
+        "detail": "event.data.adult is not true",
+        "run_id": None,
+    }
+
+
 async def test_a_failed_run_has_an_error_and_its_steps(gateway: Any) -> None:
     """A failed run shows its error, and its step the failed tries."""
     await gateway.serve(fails)
@@ -251,6 +264,9 @@ async def test_runs_are_filtered(gateway: Any) -> None:
     assert [run["function_id"] for run in await gateway.data("/v1/runs", function="waits")] == ["waits"]
     for status in ("COMPLETED", "completed"):
         assert [run["function_id"] for run in await gateway.data("/v1/runs", status=status)] == ["greet"]
+    (live,) = await gateway.data("/v1/runs", function="waits")
+    await until(gateway, f"/v1/runs/{live['run_id']}", status="WAITING")
+    assert [run["function_id"] for run in await gateway.data("/v1/runs", status="WAITING")] == ["waits"]
     assert await gateway.data("/v1/runs", function="nobody") == []
     assert [event["id"] for event in await gateway.data("/v1/events", name="user/signup")] == ["s"]
 

@@ -18,7 +18,7 @@ async def lifecycle(store: PostgresStore, first: int, count: int) -> None:
     ids = [ulid(number) for number in range(first, first + count)]
     await store.commit(
         Pile(
-            registry_version=1,
+            registry_version=2,
             events=tuple(event(f"e-{run_id}") for run_id in ids),
             starts=tuple(start(run_id, event=place) for place, run_id in enumerate(ids)),
             claim=claim(count, sweep=True),

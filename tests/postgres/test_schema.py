@@ -62,7 +62,7 @@ async def test_names_are_quoted(postgres_dsn: str) -> None:
     store = PostgresStore(postgres_dsn, 'odd "name" (1)')
     await store.migrate()
     await store.open()
-    assert (await store.registry()).version == 0
+    assert (await store.registry()).version == 1
     assert await store.doctor() == []
     await store.close()
 

@@ -11,7 +11,7 @@ from stepwell import Context, Event
 from stepwell.clock import from_datetime, to_datetime
 from stepwell.engine.run import RunStatus
 from stepwell.engine.schedule import parse_cron
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.store.records import TickOutcome
 from stepwell.testing import Durable
 

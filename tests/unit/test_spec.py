@@ -242,11 +242,11 @@ def test_a_cron_trigger_survives_its_json() -> None:
 
 
 def test_on_failure_makes_a_function_of_its_own() -> None:
-    """The clean-up function listens to failures of its function alone and is tried once."""
+    """The clean-up function listens to failures of its function alone and is retried like it."""
     assert failure_spec(validate({"id": "f"})) is None
     made = failure_spec(validate({"id": "f", "onFailure": "clean"}))
     assert made is not None
-    assert (made.id, made.retries) == ("f-failure", 0)
+    assert (made.id, made.retries) == ("f-failure", 4)
     assert made.triggers == (EventTrigger("stepwell/function.failed", if_='event.data.function_id == "f"'),)
 
 

@@ -9,7 +9,7 @@ import typer
 from stepwell.cli.api import Json
 from stepwell.cli.options import Paths
 from stepwell.cli.show import json_out, line
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.importing import sources_of
 from stepwell.processes import load_or_raise
 from stepwell.spec.manifest import SOME_IMAGE, to_manifest

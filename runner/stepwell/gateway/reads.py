@@ -14,6 +14,7 @@ from stepwell.gateway.views import (
     event_view,
     function_view,
     open_view,
+    reactions,
     run_in_list,
     run_view,
     schedule_view,
@@ -77,18 +78,8 @@ async def get_event(event_id: str, well: OneWell) -> Response:
     if event is None:
         raise Unknown(f"there is no event {event_id!r}")
     runs = await well.store.runs(RunFilter(event_id=event_id, limit=200))
-    functions: list[dict[str, str | None]] = [
-        {
-            "function_id": run.function_id,
-            "decision": "skipped" if run.status is RunStatus.SKIPPED else "started",
-            "detail": None,
-            "run_id": run.run_id,
-        }
-        for run in runs
-    ]
-    for function_id, decision, detail in await well.store.decisions(event_id):
-        functions.append({"function_id": function_id, "decision": decision, "detail": detail, "run_id": None})
-    return answer({**event_view(event), "functions": functions}, well.clock.now())
+    decisions = await well.store.decisions(event_id)
+    return answer({**event_view(event), "functions": reactions(event, runs, decisions, well.registry)}, well.clock.now())
 
 
 async def get_event_runs(event_id: str, well: OneWell, limit: Limit = 20, cursor: Cursor = None) -> Response:

@@ -180,8 +180,8 @@ def validate(given: Mapping[str, Any], at: str = "") -> FunctionSpec:
 
 
 def failure_spec(spec: FunctionSpec) -> FunctionSpec | None:
-    """The spec of the function that handles failures of this one: `<id>-failure`, tried once; None if there is none."""
+    """The spec of the function that handles failures of this one: `<id>-failure`, retried like it; None if there is none."""
     if spec.on_failure is None:
         return None
     trigger = EventTrigger("stepwell/function.failed", if_=f'event.data.function_id == "{spec.id}"')
-    return FunctionSpec(id=spec.id + FAILURE_SUFFIX, triggers=(trigger,), retries=0, backoff=spec.backoff)
+    return FunctionSpec(id=spec.id + FAILURE_SUFFIX, triggers=(trigger,), retries=spec.retries, backoff=spec.backoff)

@@ -10,13 +10,13 @@ import orjson
 
 from stepwell import values
 from stepwell.clock import ManualClock, from_datetime
-from stepwell.context import Event
+from stepwell.decorator import Function
 from stepwell.engine.events import NewEvent
 from stepwell.engine.run import RunStatus
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.well import Receipt, Well
 from stepwell.errors import StepwellError
-from stepwell.function import Function
+from stepwell.event import Event
 from stepwell.ids import Ids
 from stepwell.metrics import Metrics
 from stepwell.store.protocol import Store

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from stepwell.context import Context
-from stepwell.function import Function
+from stepwell.decorator import Function
 from stepwell.step import Step
 
 

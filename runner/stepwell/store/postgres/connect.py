@@ -77,13 +77,14 @@ async def connect(address: Address) -> Connection:
         {}
         if address.pooler
         else {
-            "application_name": "stepwell",
             "lock_timeout": "2s",
             "statement_timeout": "15s",
             "idle_in_transaction_session_timeout": "10s",
             "timezone": "UTC",
         }
     )
+    if not address.pooler and "application_name=" not in address.dsn:
+        settings["application_name"] = "stepwell"
     more: dict[str, Any] = {"statement_cache_size": 0} if address.pooler else {"max_cached_statement_lifetime": 0}
     try:
         return await open_connection(

@@ -39,7 +39,7 @@ TRIGGERS = {int(kind): kind for kind in TriggerKind}
 def decode(pile: Pile, row: Row) -> PileResult:
     """The answers, in the order of the pile."""
     rest: Rest = orjson.loads(row["out_rest"]) if row["out_rest"] is not None else {}
-    version: int = row["out_version"] or 0
+    version: int = row["out_version"]
     if row["out_stale"]:
         return PileResult(now=row["out_now"], stale=True, registry_version=version)
     if "candidates" in rest:

@@ -30,10 +30,10 @@ select q.run_id from well.queue q
 where q.runner_id is not null and not exists (select from well.runners r where r.runner_id = q.runner_id)
 
 -- name: I10
--- a sleeping or waiting run has an open wait, and is due no later than the first of them
+-- a sleeping or waiting run that is not due has an open wait, and will be due no later than the first of them
 select q.run_id from well.queue q
 left join lateral (select count(*) as many, min(w.due) as due from well.waits w where w.run_id = q.run_id and w.kind <> 9) w on true
-where q.runner_id is null and q.state in (1, 2) and (w.many = 0 or q.due > w.due)
+where q.runner_id is null and q.state in (1, 2) and q.due > $1::bigint and (w.many = 0 or q.due > w.due)
 
 -- name: I11
 -- a run that has ended has no queue row and no wait
@@ -64,7 +64,7 @@ select schedule_id || ' ' || due from well.ticks group by schedule_id, due havin
 -- no ledger row is later than what its schedule has accounted for, and the next one due lies after that
 select c.schedule_id from well.schedules c
 where (c.next_due > 0 and c.next_due <= c.last_due)
-   or exists (select from well.ticks t where t.schedule_id = c.schedule_id and t.due > c.last_due)
+   or exists (select from well.ticks t where t.schedule_id = c.schedule_id and t.due > c.last_due and t.at >= c.created)
 
 -- name: I15
 -- every tick that fired has its run

@@ -26,7 +26,7 @@ from stepwell.store.records import (
 
 Args = list[Any]
 
-ARGUMENTS = 84
+ARGUMENTS = 85
 """How many `commit_pile` takes."""
 
 
@@ -39,9 +39,8 @@ def encode(pile: Pile, now: int | None) -> Args:
         for wait in start.cancel_on:
             turns.open(0, start.run_id, wait)
     ends = bool(turns.ends[0] or pile.cancels)
-    wants_version = pile.registry_version >= 0 or bool(pile.events or pile.starts)
     return [
-        pile.registry_version if wants_version else None,
+        pile.registry_version,
         bool(pile.events or pile.starts or ends),
         now,
         pile.system_events,
@@ -53,6 +52,7 @@ def encode(pile: Pile, now: int | None) -> Args:
         *_consumes(pile),
         *_cancels(pile),
         *_ticks(pile.ticks),
+        pile.wakes or None,
         pile.outbox_done or None,
         *_claim(pile.claim),
     ]
@@ -195,6 +195,7 @@ def _also(pile: Pile) -> list[str] | None:
     """Runs besides the turns' own whose queue rows the pile will want, so that all are locked at once and in order."""
     runs = [consume.run_id for consume in pile.consumes]
     runs.extend(cancel.run_id for cancel in pile.cancels)
+    runs.extend(pile.wakes)
     for turn in pile.turns:
         runs.extend(wait.target_run for wait in turn.opens if wait.target_run is not None)
     return runs or None

@@ -6,7 +6,7 @@ a lock of the whole server.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -137,7 +137,7 @@ class Heart:
         loop = asyncio.get_running_loop()
         self._watch = loop.call_later(RELISTEN, self._look)
         if self._connection is None or self._connection.is_closed():
-            _in_background(self._listen())
+            _in_background(self._listen)
 
     def _heard(self, _connection: object, pid: int, _channel: str, payload: object) -> None:
         if pid != self._own:
@@ -155,7 +155,8 @@ class Heart:
         hints, self._hints = self._hints, set()
         payload = ",".join(sorted(hints))
         # A hint that doesn't fit says that there is news, and not where.
-        _in_background(self._fetchval("select pg_notify($1, $2)", self._channel, payload if len(payload) < LONGEST_HINT else ""))
+        payload = payload if len(payload.encode()) < LONGEST_HINT else ""
+        _in_background(lambda: self._fetchval("select pg_notify($1, $2)", self._channel, payload))
 
     async def _end(self) -> None:
         if self._watch is not None:
@@ -178,12 +179,12 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def _in_background(work: Coroutine[Any, Any, Any]) -> None:
+def _in_background(work: Callable[[], Awaitable[Any]]) -> None:
     """Best effort: a hint that can't be sent is no error, for polling is the guarantee."""
 
     async def attempt() -> None:
         try:
-            await work
+            await work()
         except StoreUnavailable:
             return
 

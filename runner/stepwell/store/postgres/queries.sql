@@ -74,7 +74,7 @@ select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r
 from well.runs r left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = r.run_id
 where ($1::text is null or r.function_id = $1)
   and ($2::text is null or r.run_id < $2)
-  and ($3::bigint is null or r.created > $3)
+  and ($3::bigint is null or r.created >= $3)
   and ($4::bigint is null or r.created < $4)
 order by r.run_id desc limit $5
 
@@ -88,7 +88,7 @@ where case when $6 = 'running' then q.runner_id is not null
            else q.runner_id is null and q.state = case $6 when 'sleeping' then 1 when 'waiting' then 2 else 0 end end
   and ($1::text is null or q.function_id = $1)
   and ($2::text is null or q.run_id < $2)
-  and ($3::bigint is null or q.created > $3)
+  and ($3::bigint is null or q.created >= $3)
   and ($4::bigint is null or q.created < $4)
 order by q.run_id desc limit $5
 
@@ -101,7 +101,7 @@ from well.ends e join well.runs r on r.run_id = e.run_id
 where e.status = $6
   and ($1::text is null or r.function_id = $1)
   and ($2::text is null or e.run_id < $2)
-  and ($3::bigint is null or r.created > $3)
+  and ($3::bigint is null or r.created >= $3)
   and ($4::bigint is null or r.created < $4)
 order by e.run_id desc limit $5
 
@@ -117,7 +117,7 @@ where v.event_id = $6
                                                        when q.state = 2 then 'waiting' else 'queued' end))
   and ($1::text is null or r.function_id = $1)
   and ($2::text is null or r.run_id < $2)
-  and ($3::bigint is null or r.created > $3)
+  and ($3::bigint is null or r.created >= $3)
   and ($4::bigint is null or r.created < $4)
 order by r.run_id desc limit $5
 
@@ -189,7 +189,7 @@ from well.queue q where q.runner_id is null group by q.function_id, q.revision o
 
 -- name: stats_runners
 -- Every lease.
-select runner_id, pools, functions, slots, expires, draining from well.runners order by runner_id
+select runner_id, pools, functions, slots, expires, draining from well.runners where expires > $1::bigint order by runner_id
 
 -- name: stats_server
 -- The clock, timers that nobody took, and what holds back vacuum.
@@ -197,8 +197,8 @@ select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::b
        coalesce((select max(age(a.backend_xmin))::bigint from pg_stat_activity a where a.backend_xmin is not null), 0) as xmin_age
 
 -- name: stats_overdue
--- Sleeps and timeouts that should have ended.
-select count(*) from well.queue where runner_id is null and blocked_on is null and state > 0 and due <= $1::bigint
+-- Items that nobody took within a second of their due time.
+select count(*) from well.queue where runner_id is null and blocked_on is null and recoveries < 5 and due <= $1::bigint - 1000000
 
 -- name: stats_dead
 -- Dead tuples of the tables that change.

@@ -169,7 +169,7 @@ class Reads:
             functions = await connection.fetch(self._sql["stats_functions"], at)
             keys = await connection.fetch(self._sql["stats_keys"], at)
             revisions = await connection.fetch(self._sql["stats_revisions"], at)
-            runners = await connection.fetch(self._sql["stats_runners"])
+            runners = await connection.fetch(self._sql["stats_runners"], at)
             overdue: int = await connection.fetchval(self._sql["stats_overdue"], at)
             dead = await connection.fetch(self._sql["stats_dead"], self._schema)
         fullest = {row["function_id"]: row["leases"] for row in keys}

@@ -1,6 +1,7 @@
 """What people read of a well in SQLite, and its upkeep."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import apsw
@@ -168,7 +169,7 @@ class Reads:
             found: list[Violation] = []
             for name, text in INVARIANTS.items():
                 statement = text.split("\n", 1)[0].removeprefix("-- ")
-                rows = cursor.execute(text, {"now": at} if ":now" in text else ()).fetchmany(10)
+                rows = list(islice(cursor.execute(text, {"now": at} if ":now" in text else ()), 10))
                 if rows:
                     found.append(Violation(name.split("_")[0], statement, tuple(str(row[0]) for row in rows)))
             return found

@@ -26,7 +26,8 @@ SELECT r.run_id, r.function_id, r.revision, r.trigger,
 FROM runs r LEFT JOIN ends e USING (run_id) LEFT JOIN queue q USING (run_id)
 WHERE (:function IS NULL OR r.function_id = :function) AND (:before IS NULL OR r.run_id < :before)
     AND (:after_at IS NULL OR r.created >= :after_at) AND (:before_at IS NULL OR r.created < :before_at)
-    AND (:status IS NULL OR status = :status) AND :event IS NULL
+    AND (:status IS NULL OR coalesce(e.status, CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
+        ELSE 'queued' END) = :status) AND :event IS NULL
 ORDER BY r.run_id DESC LIMIT :limit;
 
 -- name: runs_of_event
@@ -38,7 +39,8 @@ SELECT r.run_id, r.function_id, r.revision, r.trigger,
 FROM run_events v JOIN runs r ON r.run_id = v.run_id LEFT JOIN ends e ON e.run_id = r.run_id LEFT JOIN queue q ON q.run_id = r.run_id
 WHERE v.event_id = :event AND (:function IS NULL OR r.function_id = :function) AND (:before IS NULL OR r.run_id < :before)
     AND (:after_at IS NULL OR r.created >= :after_at) AND (:before_at IS NULL OR r.created < :before_at)
-    AND (:status IS NULL OR status = :status)
+    AND (:status IS NULL OR coalesce(e.status, CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
+        ELSE 'queued' END) = :status)
 ORDER BY r.run_id DESC LIMIT :limit;
 
 -- name: attempts

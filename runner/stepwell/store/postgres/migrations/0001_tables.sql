@@ -8,7 +8,7 @@ create table registry (
     only_row boolean primary key default true check (only_row),
     version bigint not null
 );
-insert into registry (version) values (0);
+insert into registry (version) values (1);
 
 create table functions (
     function_id text collate "C" primary key,

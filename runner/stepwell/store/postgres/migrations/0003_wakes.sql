@@ -30,9 +30,7 @@ begin
     ), woken as (
         update queue q
         set inbox = q.inbox + t.many,
-            due = case when q.runner_id is null then least(q.due, v_now) else q.due end,
-            since = case when q.runner_id is null then v_now else q.since end,
-            state = case when q.runner_id is null then 0 else q.state end
+            due = case when q.runner_id is null then least(q.due, v_now) else q.due end
         from (
             select g.many, l.place from (select t.run_id, count(*)::integer as many from taken t group by t.run_id) g
             cross join lateral (select l.ctid as place from queue l where l.run_id = g.run_id offset 0) l
@@ -45,10 +43,12 @@ begin
     from woken w;
 end $$;
 
-create function child_error(name text, message text, child text, cause bytea) returns bytea
+create function child_result(child text, status text, value bytea) returns bytea
 language sql immutable as $$
-    select convert_to(format('{"name":"%s","message":"%s","run_id":"%s","cause":', name, message, child), 'UTF8')
-           || cause || convert_to('}', 'UTF8')
+-- What an ended run is to the step that invoked it: its value, or an error that tells of its error.
+    select case status when 'completed' then value else
+        convert_to(format('{"name":"InvokedFunction%s","message":"run %s is %s","attempts":1,"run_id":"%2$s","cause":',
+                          initcap(status), child, status), 'UTF8') || value || convert_to('}', 'UTF8') end
 $$;
 
 create function end_runs(
@@ -82,11 +82,7 @@ begin
     from gone g;
     delete from waits w where w.run_id = any (x_run);
     select array_agg(w.run_id), array_agg(w.kind), array_agg(w.step_id), array_agg(w.occurrence),
-           array_agg(x.status = 'completed'),
-           array_agg(case x.status
-               when 'completed' then x.value
-               when 'cancelled' then child_error('InvokedFunctionCancelled', 'the invoked run was cancelled', x.run_id, x.value)
-               else child_error('InvokedFunctionFailed', 'the invoked run failed', x.run_id, x.value) end)
+           array_agg(x.status = 'completed'), array_agg(child_result(x.run_id, x.status, x.value))
     into p_run, p_kind, p_id, p_occ, p_ok, p_value
     from unnest(x_run, x_status, x_value) x (run_id, status, value)
     cross join lateral (select w.* from waits w where w.target_run = x.run_id offset 0) w;

@@ -86,7 +86,8 @@ begin
     on conflict do nothing;
     insert into ends (run_id, ended, seq, epoch, status, value)
     select st_run[n], v_now, 0, 0, 'skipped',
-           convert_to(format('{"rule":"idempotency","run_id":"%s"}', standins[n]), 'UTF8')
+           convert_to(format(
+               '{"name":"Skipped","message":"run %s has the same idempotency key","rule":"idempotency","run_id":"%1$s"}', standins[n]), 'UTF8')
     from unnest(skipped) s (n)
     on conflict do nothing;
     insert into run_events (event_id, run_id)

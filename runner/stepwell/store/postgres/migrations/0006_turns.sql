@@ -84,18 +84,14 @@ begin
       and (o.turn > 0 or exists (select from queue q where q.run_id = o.run_id))
     order by o.run_id, o.kind, o.step_id, o.occurrence, o.n desc
     on conflict (run_id, kind, step_id, occurrence) do update
-    set due = excluded.due, opened = excluded.opened, attempt = excluded.attempt, name = excluded.name,
+    set due = excluded.due, attempt = greatest(waits.attempt, excluded.attempt), name = excluded.name,
         match_key = excluded.match_key, residual = excluded.residual, context = excluded.context,
         target_run = excluded.target_run, detail = excluded.detail;
     if 4 = any (o_int[2:2]) then
         -- The invoked run's row, locked, tells that it has not ended behind our back; one that has ended answers at once.
         perform 1 from queue q where q.run_id = any (o_text[6:6]) order by q.run_id for update;
         select array_agg(o.run_id), array_agg(4), array_agg(o.step_id), array_agg(o.occurrence::integer),
-               array_agg(e.status = 'completed'),
-               array_agg(case e.status
-                   when 'completed' then e.value
-                   when 'cancelled' then child_error('InvokedFunctionCancelled', 'the invoked run was cancelled', e.run_id, e.value)
-                   else child_error('InvokedFunctionFailed', 'the invoked run failed', e.run_id, e.value) end)
+               array_agg(e.status = 'completed'), array_agg(child_result(e.run_id, e.status, e.value))
         into p_run, p_kind, p_id, p_occ, p_ok, p_value
         from unnest(o_int[1:1], o_int[2:2], o_int[3:3], o_text[1:1], o_text[2:2], o_text[6:6])
             o (turn, kind, occurrence, run_id, step_id, target_run)
@@ -138,8 +134,9 @@ begin
         )
         select array_agg(c.step), count(*) into v_open, v_closed from closed c;
         if v_closed < cardinality(c_text) then
-            select array_agg(c.step) into v_gone from unnest(c_int[1:1], c_int[4:4]) c (turn, step)
-            where c.step > 0 and (v_open is null or c.step <> all (v_open));
+            -- Nobody else takes a retry (kind 1): its wait may be missing because it was never worth writing.
+            select array_agg(c.step) into v_gone from unnest(c_int[2:2], c_int[4:4]) c (kind, step)
+            where c.step > 0 and c.kind <> 1 and (v_open is null or c.step <> all (v_open));
         end if;
     end if;
     insert into steps (run_id, step_id, occurrence, kind, ok, attempts, epoch, seq, started, ended, value)

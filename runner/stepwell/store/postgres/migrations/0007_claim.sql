@@ -18,7 +18,7 @@ begin
             select h.place, (select count(*)::integer from steps s where s.run_id = h.run_id) as steps from held h
         ), freed as (
             update queue q
-            set runner_id = null, due = v_now, since = v_now, state = 0,
+            set runner_id = null, due = v_now, since = v_now,
                 recoveries = case when c.steps > q.recovered_steps then 1 else q.recoveries + 1 end,
                 recovered_steps = greatest(q.recovered_steps, c.steps)
             from counted c where q.ctid = c.place
@@ -58,7 +58,7 @@ begin
     while v_key is not null and v_seen < most loop
         v_seen := v_seen + 1;
         select q.function_id, q.key1 into k from queue q where q.blocked_on = v_key order by q.due, q.run_id limit 1;
-        if found and k.function_id = any (cl_functions) then
+        if found and k.function_id = any (cl_functions || li_function) then
             select coalesce(nullif(max(case when k.key1 = v_key then l.first else l.second end), 0), 1000) into v_room
             from unnest(li_function, li_first, li_second) l (function_id, first, second) where l.function_id = k.function_id;
             v_room := v_room - leases_under(v_key, '{}');

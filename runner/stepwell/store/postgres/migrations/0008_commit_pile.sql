@@ -26,7 +26,7 @@ create function commit_pile(
     m_int integer[], m_text text[], m_value bytea[],
     x_run text[], x_value bytea[], x_status text[], x_event integer[], x_unclaimed boolean[],
     tk_text text[], tk_int bigint[],
-    p_outbox_done text[],
+    p_wakes text[], p_outbox_done text[],
     cl_runner text, cl_pools text[], cl_functions text[], cl_room integer, cl_sweep boolean,
     li_function text[], li_first integer[], li_second integer[], w_run text[], w_int integer[],
     out out_now bigint, out out_version bigint, out out_stale boolean, out out_rest jsonb, out out_recovered integer,
@@ -68,15 +68,13 @@ begin
     out_recovered := 0;
     out_now := coalesce(p_now, (extract(epoch from clock_timestamp()) * 1000000)::bigint);
     -- 0: one whole version of the registry
-    if p_version is not null then
-        if p_locked then
-            perform pg_advisory_xact_lock_shared(hashtextextended(current_schema(), 0));
-        end if;
-        select g.version into out_version from registry g where g.only_row;
-        if p_version >= 0 and p_version <> out_version then
-            out_stale := true;
-            return;
-        end if;
+    if p_locked then
+        perform pg_advisory_xact_lock_shared(hashtextextended(current_schema(), 0));
+    end if;
+    select g.version into out_version from registry g where g.only_row;
+    if p_version >= 0 and p_version <> out_version then
+        out_stale := true;
+        return;
     end if;
     -- 1: waits that the events may match
     if p_keys is not null then
@@ -84,7 +82,7 @@ begin
             w.run_id, w.kind, w.step_id, w.occurrence, w.due, w.opened, w.attempt, w.name, w.match_key, w.residual,
             encode(w.context, 'base64'), w.target_run, encode(w.detail, 'base64'))))
         into out_rest
-        from waits w where w.match_key = any (p_keys) having count(*) > 0;
+        from waits w where w.match_key = any (p_keys) and w.kind in (3, 9) having count(*) > 0;
         if out_rest is not null then
             return;
         end if;
@@ -276,7 +274,7 @@ begin
     if k_turn is not null then
         with parked as (
             update queue q
-            set runner_id = null, state = case when q.inbox > k.inbox then 0 else k.state end, since = out_now,
+            set runner_id = null, state = k.state, since = out_now,
                 due = case when q.inbox > k.inbox then out_now else greatest(k.due, out_now) end,
                 attempt = k.attempt, attempt_steps = k.steps
             from (
@@ -309,7 +307,15 @@ begin
             end if;
         end if;
     end if;
-    -- 10: system events that are out
+    -- 10: runs that are wanted at once, and system events that are out
+    if p_wakes is not null then
+        select array_agg(q.run_id) filter (where q.runner_id is not null) as touched,
+               array_agg(q.pool) filter (where q.runner_id is null) as ready
+        into r from queue q where q.run_id = any (p_wakes);
+        out_ready := out_ready || r.ready;
+        out_touched := out_touched || r.touched;
+        update queue q set due = out_now where q.run_id = any (p_wakes) and q.runner_id is null and q.due > out_now;
+    end if;
     if p_outbox_done is not null then
         delete from outbox b where b.run_id = any (p_outbox_done);
     end if;
@@ -371,7 +377,7 @@ begin
             out_rest := coalesce(out_rest, '{}') || jsonb_build_object('news', v_json);
         end if;
     end if;
-    select min(d.due) into out_next_due
+    select least(min(d.due), (select min(q.deadline) from queue q where q.deadline > out_now)) into out_next_due
     from unnest(cl_pools) p (pool) cross join lateral (
         select q.due from queue q
         where q.pool = p.pool and q.runner_id is null and q.blocked_on is null and q.due > out_now

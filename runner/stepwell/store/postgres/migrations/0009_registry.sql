@@ -34,7 +34,7 @@ begin
     set function_id = excluded.function_id, owner = excluded.owner, cron = excluded.cron, active = true,
         -- One that was away begins anew: what fell due meanwhile was nobody's.
         created = case when schedules.active then schedules.created else excluded.created end,
-        last_due = case when schedules.active then schedules.last_due else greatest(schedules.last_due, excluded.last_due) end,
+        last_due = case when schedules.active then schedules.last_due else excluded.last_due end,
         next_due = case when schedules.active then schedules.next_due else excluded.next_due end
     where (schedules.function_id, schedules.owner, schedules.cron, schedules.active)
           is distinct from (excluded.function_id, excluded.owner, excluded.cron, true);

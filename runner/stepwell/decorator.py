@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 
 from stepwell import values
 from stepwell.context import Context
-from stepwell.engine.events import FAILED
 from stepwell.spec.duration import DurationLike
 from stepwell.spec.function import (
     Backoff,
@@ -20,6 +19,7 @@ from stepwell.spec.function import (
     EventTrigger,
     FunctionSpec,
     Timeouts,
+    failure_spec,
     validate,
 )
 
@@ -101,7 +101,7 @@ class Function(Generic[DataT, R]):
 
 def function(  # noqa: PLR0913 - the options are the public face
     *,
-    id: str,  # noqa: A002
+    id: str,
     triggers: Sequence[OnEvent[Any] | OnCron] = (),
     retries: int = 4,
     backoff: Backoff | None = None,
@@ -125,6 +125,8 @@ def function(  # noqa: PLR0913 - the options are the public face
         "idempotency": idempotency,
         "cancelOn": [one.model_dump(by_alias=True, exclude_none=True) for one in cancel_on],
     }
+    if on_failure is not None:
+        given["onFailure"] = f"{on_failure.__module__}:{on_failure.__qualname__}"
     for name, option in (("backoff", backoff), ("timeouts", timeouts), ("checkpointing", checkpointing)):
         if option is not None:
             given[name] = option.model_dump(by_alias=True, exclude_none=True)
@@ -145,7 +147,6 @@ def _limits(concurrency: int | Concurrency | Sequence[Concurrency]) -> list[dict
     return [one.model_dump(by_alias=True, exclude_none=True) for one in many]
 
 
-def _cleanup(spec: FunctionSpec, handler: Callable[[Context[Any]], Awaitable[Any]]) -> Function[Any, Any]:
-    trigger = {"event": FAILED, "if": f'event.data.function_id == "{spec.id}"'}
-    given = {"id": f"{spec.id}-failure", "triggers": [trigger], "retries": spec.retries}
-    return Function(validate(given), handler)
+def _cleanup(spec: FunctionSpec, handler: Callable[[Context[Any]], Awaitable[Any]]) -> Function[Any, Any] | None:
+    cleanup = failure_spec(spec)
+    return None if cleanup is None else Function(cleanup, handler)
