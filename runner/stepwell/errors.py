@@ -71,7 +71,7 @@ class SpecError(StepwellError):
         self.column = column
 
 
-class ValueRefused(StepwellError):
+class ValueRefused(NonRetriableError):
     """A value can't be kept as JSON. `path` is where in it (`result.items[3]`)."""
 
     code = "DF0301"
@@ -81,7 +81,7 @@ class ValueRefused(StepwellError):
         self.path = path
 
 
-class TooLarge(StepwellError):
+class TooLarge(NonRetriableError):
     """Something is over its limit; the message names the thing, its size and the limit (bytes or a count)."""
 
     code = "DF0302"

@@ -175,14 +175,18 @@ class Worker:
         sweep = now >= self._next_sweep or self.well.clock.pinned() is not None
         if sweep:
             self._next_sweep = now + POLL
-        done = await self.well.committer.submit(Op(claim=self._claim(room, sweep=sweep)))
+        asked = self._claim(room, sweep=sweep)
+        done = await self.well.committer.submit(Op(claim=asked))
         result = done.whole
         self._next_due = result.next_due
+        epochs = {run_id: epoch for run_id, epoch, _inbox in asked.watch}
         for news in result.news:
             execution = self.running.get(news.run_id)
-            if execution is not None and news.inbox < 0:
+            if execution is None or execution.epoch != epochs[news.run_id]:
+                continue  # it was parked, and perhaps claimed again, since the question was put
+            if news.inbox < 0:
                 execution.lose()
-            elif execution is not None and news.inbox > execution.inbox:
+            elif news.inbox > execution.inbox:
                 self._refresh(execution)
         if sweep:
             self.well.look_after(result)

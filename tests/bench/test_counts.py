@@ -9,15 +9,29 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from bench.rig import Rig, rig, steps
+from bench.rig import Rig, noop, rig, steps
 
+import stepwell
+from stepwell import Context
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.sqlite import SqliteStore
 
 pytest_plugins = ("postgres_server",)
 
 ONE, FIVE, TWENTY = steps("one", 1), steps("five", 5), steps("twenty", 20)
-ALL = (ONE, FIVE, TWENTY)
+
+
+@stepwell.function(id="child")
+async def child(ctx: Context) -> int:
+    return await ctx.step.run("step", noop)
+
+
+@stepwell.function(id="parent", triggers=[stepwell.on_event("parent")])
+async def parent(ctx: Context) -> int:
+    return sum(await asyncio.gather(*(ctx.step.invoke(f"child-{n}", child) for n in range(500))))
+
+
+ALL = (ONE, FIVE, TWENTY, child, parent)
 
 
 @pytest_asyncio.fixture(params=["sqlite", "postgres"])
@@ -118,3 +132,11 @@ def _store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "sqlite":
         return SqliteStore(str(tmp_path / "well.db"))
     return PostgresStore(request.getfixturevalue("postgres_dsn"), schema=f"c{uuid4().hex[:10]}")
+
+
+async def test_w4_a_parent_awaits_500_children(fused: Rig) -> None:
+    """A parent that invokes 500 children at once ends, in a handful of commits: wakes of one run are taken together."""
+    before = fused.store.writes
+    await fused.send("parent")
+    await fused.until_ended(501)
+    assert fused.store.writes - before <= 60

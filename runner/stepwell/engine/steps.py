@@ -130,7 +130,11 @@ async def wait_for_event(passing: Pass, step_id: str, wanted: EventWanted) -> St
         name = native_name(wanted.name)
         trigger_event = passing.execution.first_event()
         path, match, residual = dispatch.open_wait_key(wanted.if_, name, trigger_event)
-        await execution.deps.listen(name, path)
+        execution.in_flight += 1  # or a sibling's wait would park the run without this one
+        try:
+            await execution.deps.listen(name, path)
+        finally:
+            execution.in_flight -= 1
         _still_open(passing)
         now = execution.deps.clock.now()
         length = _microseconds(wanted.timeout)
