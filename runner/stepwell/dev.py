@@ -9,9 +9,9 @@ from typing import Any
 from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUnknownVariableType]
 
 from stepwell import log
+from stepwell.decorator import Function
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.well import Well
-from stepwell.decorator import Function
 from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, listen, serving
 from stepwell.loading import load

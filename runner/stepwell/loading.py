@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from stepwell.errors import SpecError
 from stepwell.decorator import Function
+from stepwell.errors import SpecError
 from stepwell.importing import LoadError, LoadFailed, Source, fresh, import_name, import_source, run_code, sources_of
 from stepwell.spec.function import FunctionSpec, failure_spec
 from stepwell.spec.manifest import KIND, Manifest, parse_manifests

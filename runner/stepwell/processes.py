@@ -13,10 +13,10 @@ import structlog
 
 from stepwell import log
 from stepwell.clock import SystemClock
+from stepwell.decorator import Function
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.well import Well
 from stepwell.errors import StepwellError, StoreError, StoreUnavailable
-from stepwell.decorator import Function
 from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, health_app, listen, serving
 from stepwell.loading import load

@@ -7,6 +7,7 @@ Wake-ups are hints; the poll is the guarantee. An idle worker asks about once a 
 """
 
 import asyncio
+import contextlib
 import contextvars
 import random
 from collections import OrderedDict
@@ -17,11 +18,11 @@ from datetime import timedelta
 from typing import Any
 
 from stepwell.beat import Beat
+from stepwell.decorator import Function
 from stepwell.engine.committer import Op
 from stepwell.engine.execution import Code, Deps, Execution
 from stepwell.engine.well import Well
 from stepwell.errors import StoreUnavailable
-from stepwell.decorator import Function
 from stepwell.invoke import LocalCode
 from stepwell.revision import revision_of
 from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, Parked, RunnerRow, Start, StartResult
@@ -61,6 +62,7 @@ class Worker:
         self.asking = False
         self._reserved: set[str] = set()
         self._nudged = asyncio.Event()
+        self._left = asyncio.Event()
         self._next_due = FOREVER
         self._next_sweep = 0
         self._stopping = False
@@ -116,15 +118,17 @@ class Worker:
         self._nudge()
 
     async def drain(self, grace: timedelta) -> None:
-        """Stop claiming, let running bodies finish for `grace`, hand the rest back, end the lease. Nothing is counted as a try."""
+        """Stop claiming, let running bodies finish for `grace`, hand the rest back, end the lease; no try is spent."""
         self._stopping = True
         self._nudge()
         self.well.hooks.fuse = _refuse
         for execution in list(self.running.values()):
             execution.drain()
-        deadline = asyncio.get_running_loop().time() + grace.total_seconds()
-        while self.running and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace.total_seconds()):
+                while self.running:
+                    self._left.clear()
+                    await self._left.wait()
         await self.stop()
         await self.well.store.leave(self.runner_id, self.well.clock.pinned())
 
@@ -272,6 +276,7 @@ class Worker:
 
     def _released(self, execution: Execution, park: Park) -> None:
         self.running.pop(execution.run_id, None)
+        self._left.set()
         now = self.well.clock.now()
         soon = park.due - now <= WARM_FOR or park.state is Parked.WAITING
         if self._stopping or not soon:
@@ -287,6 +292,7 @@ class Worker:
         known = self.running.get(execution.run_id)
         if known is execution:
             del self.running[execution.run_id]
+            self._left.set()
         if end is not None:
             execution.metrics.finished(end.status, (self.well.clock.now() - execution.claimed.created) / SECOND)
         if self._wants_room():

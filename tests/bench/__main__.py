@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -31,8 +31,9 @@ from stepwell.store.sqlite import SqliteStore
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.rig import Rig, calibrate, noop, percentile, rig, steps
 from postgres_server import server
+
+from bench.rig import Rig, calibrate, noop, percentile, rig, steps
 
 ONE, FIVE, TWENTY = steps("one", 1), steps("five", 5), steps("twenty", 20)
 lags: list[float] = []
@@ -175,7 +176,13 @@ async def w5(made: Rig, count: int = 1000) -> Figures:
         await made.until_ended(count)
 
     figures = await measured(made, count, work())
-    return {**figures, "p50": 1000 * percentile(lags, 0.5), "p99": 1000 * percentile(lags, 0.99), "min": 1000 * min(lags), "done": 1000 * (time.time() - at)}
+    return {
+        **figures,
+        "p50": 1000 * percentile(lags, 0.5),
+        "p99": 1000 * percentile(lags, 0.99),
+        "min": 1000 * min(lags),
+        "done": 1000 * (time.time() - at),
+    }
 
 
 def stepwell_time(at: float) -> str:
@@ -198,9 +205,9 @@ async def engine(kind: str, *, fused: bool, postgres: Any) -> AsyncIterator[Rig]
     """A fresh engine on a fresh store, warmed up."""
     with tempfile.TemporaryDirectory() as folder:
         schema = f"b{uuid4().hex[:8]}"
-        make: Callable[[], Store] = lambda: SqliteStore(f"{folder}/well.db") if kind == "SQLite" else PostgresStore(postgres.dsn, schema=schema)  # noqa: E731
+        store: Store = SqliteStore(f"{folder}/well.db") if kind == "SQLite" else PostgresStore(postgres.dsn, schema=schema)
         pid = postgres.pid if kind == "Postgres" else None
-        async with rig(make(), FUNCTIONS, fused=fused, server=pid) as made:
+        async with rig(store, FUNCTIONS, fused=fused, server=pid) as made:
             watch_ends(made)
             made.ended = 0
             for _ in range(5):
@@ -211,13 +218,19 @@ async def engine(kind: str, *, fused: bool, postgres: Any) -> AsyncIterator[Rig]
 
 def show(name: str, store: str, rounds: list[Figures], keys: list[str]) -> None:
     """One row: medians with minimum and maximum."""
-    cells = [f"{key} {statistics.median(one[key] for one in rounds):,.3g} ({min(one[key] for one in rounds):,.3g}..{max(one[key] for one in rounds):,.3g})" for key in keys]
+    cells = [
+        f"{key} {statistics.median(one[key] for one in rounds):,.3g} ({min(one[key] for one in rounds):,.3g}..{max(one[key] for one in rounds):,.3g})"
+        for key in keys
+    ]
     print(f"| {name} | {store} | " + " | ".join(cells) + " |", flush=True)
 
 
 async def main(rounds: int, history: int) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    print(f"commit {commit}, Python {platform.python_version()}, {rounds} rounds; calibration {calibrate():.0f} ms; CPU is engine + database, ms a unit", flush=True)
+    print(
+        f"commit {commit}, Python {platform.python_version()}, {rounds} rounds; calibration {calibrate():.0f} ms; CPU is engine + database, ms a unit",
+        flush=True,
+    )
     with server() as postgres:
         for name, keys, fused, work in (
             ("W1 queue path, c=1", ["rate", "cpu", "cpu_db", "p50", "p99"], False, lambda made: w1(made, 1, 500)),
@@ -252,7 +265,10 @@ async def w6(history: int, postgres: Any) -> None:
             for _ in range(3):
                 async with engine(kind, fused=True, postgres=postgres) as empty:
                     ratios.append((await w3(full))["p50"] / (await w3(empty))["p50"])
-            print(f"| W6 over {history:,} finished runs | {kind} | p50 / W3's p50 {statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f}) |", flush=True)
+            print(
+                f"| W6 over {history:,} finished runs | {kind} | p50 / W3's p50 {statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f}) |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

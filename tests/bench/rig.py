@@ -13,10 +13,10 @@ import psutil
 import stepwell
 from stepwell import Context
 from stepwell.clock import SystemClock
+from stepwell.decorator import Function
 from stepwell.engine.events import NewEvent
 from stepwell.engine.execution import Execution
 from stepwell.engine.well import Well
-from stepwell.decorator import Function
 from stepwell.metrics import Metrics
 from stepwell.store.protocol import Store
 from stepwell.store.records import End, Pile, PileResult

@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """What the store alone costs: piles of starts, claims, steps and ends, as the committer makes them, without an engine.
 
     python -m tests.bench.store_floor [--rounds 40] [--runs 300] [--steps 20]

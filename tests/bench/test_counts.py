@@ -9,9 +9,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from bench.rig import Rig, noop, rig, steps
 
 import stepwell
+from bench.rig import Rig, noop, rig, steps
 from stepwell import Context
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.sqlite import SqliteStore

@@ -114,6 +114,15 @@ def test_every_option_of_a_manifest_is_described() -> None:
     assert wanted <= told, wanted - told
 
 
+def test_the_layers_drawn_are_those_of_the_contract() -> None:
+    """architecture.md draws the layers that import-linter checks, in their order."""
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8").partition("layers =\n")[2].partition("exhaustive")[0]
+    layers = re.findall(r"stepwell\.(\w+)", contract)
+    drawing = next(block.text for block in blocks_of(ROOT / "docs" / "architecture.md") if block.language == "text")
+    words = [word for line in drawing.splitlines() for word in re.findall(r"\w+", re.split(r"\s{2,}", line.strip())[0])]
+    assert [word for word in dict.fromkeys(words) if word in layers] == layers
+
+
 def test_every_target_of_the_makefile_is_described() -> None:
     """CONTRIBUTING.md has a line for each target of the Makefile, and no other."""
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

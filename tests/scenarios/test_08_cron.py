@@ -9,9 +9,9 @@ import pytest
 import stepwell
 from stepwell import Context, Event
 from stepwell.clock import from_datetime, to_datetime
+from stepwell.decorator import Function
 from stepwell.engine.run import RunStatus
 from stepwell.engine.schedule import parse_cron
-from stepwell.decorator import Function
 from stepwell.store.records import TickOutcome
 from stepwell.testing import Durable
 

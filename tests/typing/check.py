@@ -24,8 +24,15 @@ def main() -> int:
         done = subprocess.run([pyright, "--outputjson", "-p", project], capture_output=True, text=True, check=False)
     finally:
         project.unlink()
-    found = {(Path(one["file"]).name, one["range"]["start"]["line"] + 1): one["message"] for one in json.loads(done.stdout)["generalDiagnostics"]}
-    marked = {("bad.py", place) for place, line in enumerate((HERE / "bad.py").read_text(encoding="utf-8").splitlines(), 1) if line.endswith("# error")}
+    found = {
+        (Path(one["file"]).name, one["range"]["start"]["line"] + 1): one["message"]
+        for one in json.loads(done.stdout)["generalDiagnostics"]
+    }
+    marked = {
+        ("bad.py", place)
+        for place, line in enumerate((HERE / "bad.py").read_text(encoding="utf-8").splitlines(), 1)
+        if line.endswith("# error")
+    }
     for file, line in sorted(set(found) - marked):
         print(f"{file}:{line}: pyright objects: {found[file, line].splitlines()[0]}")
     for file, line in sorted(marked - set(found)):

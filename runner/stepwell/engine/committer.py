@@ -165,13 +165,12 @@ class Committer:
         self._kick()
 
     def _take(self) -> list[Op]:
-        size = 0
-        for count, op in enumerate(islice(self._waiting, MOST_OPS), 1):
+        size = count = 0
+        for op in islice(self._waiting, MOST_OPS):
             size += op.size
+            count += 1
             if size > MOST_BYTES:
                 break
-        else:
-            count = min(len(self._waiting), MOST_OPS)
         ops, self._waiting = self._waiting[:count], self._waiting[count:]
         return ops
 

@@ -97,7 +97,7 @@ def as_rerun(first: Start, run_id: str) -> Start:
 def decide(
     facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: Sequence[Candidate]
 ) -> tuple[list[Consume], list[Cancel]]:
-    """Which of the open waits and cancel listeners that share a key with an event really match; for a wait the first event wins."""
+    """Which open waits and cancel listeners that share a key with an event really match; for a wait the first event wins."""
     by_key: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_key.setdefault(candidate.wait.match_key or "", []).append(candidate)

@@ -25,7 +25,7 @@ from stepwell.store.records import AttemptRow, Signal, StepKind, StepRow, Trigge
 
 LONGEST = 366 * 86_400_000_000
 CLOSED_CALLS = 100
-"""Steps that a closed pass may still ask for (in `finally:` blocks) before its code is left hanging: it swallows the cancellation."""
+"""Steps that a closed pass may still ask for (in `finally:` blocks); code that goes on swallows cancellation and is left hanging."""
 SIGNAL_NAME = "stepwell/signal"
 
 

@@ -59,7 +59,7 @@ class Backoff(Option):
             self,
             strategy: Strategy = "table",
             base: DurationLike | None = None,
-            max: DurationLike | None = None,  # noqa: A002
+            max: DurationLike | None = None,
             factor: float | None = None,
             jitter: DurationLike | None = None,
             table: Sequence[DurationLike] = TABLE,

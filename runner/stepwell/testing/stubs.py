@@ -87,5 +87,5 @@ class _StubbedStep(Step):
         super().__init__(step._pass)  # noqa: SLF001 - the same step under control
         self._stubs = stubs
 
-    async def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
+    async def run(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return await cast("Any", super().run)(id, self._stubs.body(id, fn), *args, **kwargs)

@@ -4,9 +4,9 @@ create function start_runs(
     st_run text[], st_function text[], st_revision text[], st_pool text[], st_trigger integer[], st_input bytea[],
     st_created bigint[], st_due bigint[], st_lease text[], st_more_text text[], st_more_int bigint[], st_events text[],
     re_start integer[], re_event text[], st_off integer[], v_now bigint, v_version bigint
-) returns integer
+) returns text[]
 language plpgsql as $$
--- Create these runs, but for those in `st_off`; return how many were there before (a start that was sent again).
+-- Create these runs, but for those in `st_off` and those that are there (sent again); null if all of them are new, else which.
 -- `st_more_text` holds key1, key2, idempotency key, rerun_of; `st_more_int` priority, idempotency until, start_by, finish_within.
 declare
     v_made text[];
@@ -47,7 +47,7 @@ begin
     select e.event_id, st_run[e.start] from unnest(re_start, re_event) e (start, event_id)
     where (st_off is null or e.start <> all (st_off)) and (v_missing = 0 or st_run[e.start] = any (v_made))
     on conflict do nothing;
-    return v_missing;
+    return case when v_missing > 0 or st_off is not null then coalesce(v_made, '{}') end;
 end $$;
 
 create function claim_keys(
@@ -55,11 +55,17 @@ create function claim_keys(
     out standins text[], out taken integer[]
 ) language plpgsql as $$
 -- Idempotency: for every start with a key, the run that stands for it (null without one), and the places of those that lost.
+-- A start that was sent again has had its answer: its key may be somebody else's by now.
+declare
+    v_off integer[];
 begin
+    select array_agg(s.n) into v_off
+    from unnest(st_run, st_more_text[3:3]) with ordinality s (run_id, key, n)
+    where s.key is null or s.n = any (st_off) or (select count(*) from runs r where r.run_id = s.run_id) > 0;
     insert into idempotency (function_id, key, run_id, expires)
     select distinct on (s.function_id, s.key) s.function_id, s.key, s.run_id, s.expires
     from unnest(st_run, st_function, st_more_text[3:3], st_more_int[2:2]) with ordinality s (run_id, function_id, key, expires, n)
-    where s.key is not null and (st_off is null or s.n <> all (st_off))
+    where v_off is null or s.n <> all (v_off)
     order by s.function_id, s.key, s.n
     on conflict (function_id, key) do update set run_id = excluded.run_id, expires = excluded.expires
     where idempotency.expires <= v_now;
@@ -67,7 +73,7 @@ begin
     from unnest(st_run, st_function, st_more_text[3:3]) with ordinality s (run_id, function_id, key, n)
     left join lateral (
         select i.run_id from idempotency i
-        where i.function_id = s.function_id and i.key = s.key and (st_off is null or s.n <> all (st_off)) offset 0) i on true;
+        where i.function_id = s.function_id and i.key = s.key and (v_off is null or s.n <> all (v_off)) offset 0) i on true;
 end $$;
 
 create function skip_runs(

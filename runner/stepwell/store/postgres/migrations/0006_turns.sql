@@ -41,11 +41,12 @@ begin
 end $$;
 
 create function open_waits(
-    o_int bigint[], o_text text[], o_bytes bytea[], v_fenced integer[], v_now bigint, v_seq bigint,
+    o_int bigint[], o_text text[], o_bytes bytea[], v_made text[], v_fenced integer[], v_now bigint, v_seq bigint,
     out refused integer[], out ready text[], out touched text[]
 ) language plpgsql as $$
 -- Upsert waits. `o_int`: turn, kind, occurrence, due, opened, attempt; `o_text`: run, step, name, match_key, residual, target_run;
--- `o_bytes`: context, detail. Turn 0 stands for a start's own listeners. A signal that another step waits for is refused.
+-- `o_bytes`: context, detail. Turn 0 stands for a start's own listeners (`v_made`: of these starts only). A signal that another
+-- step waits for is refused.
 declare
     k record;
     p_run text[];
@@ -81,7 +82,7 @@ begin
         with ordinality o (turn, kind, occurrence, due, opened, attempt, run_id, step_id, name, match_key, residual, target_run,
                            context, detail, n)
     where (v_fenced is null or o.turn <> all (v_fenced)) and (refused is null or o.n <> all (refused))
-      and (o.turn > 0 or exists (select from queue q where q.run_id = o.run_id))
+      and (o.turn > 0 or v_made is null or o.run_id = any (v_made))
     order by o.run_id, o.kind, o.step_id, o.occurrence, o.n desc
     on conflict (run_id, kind, step_id, occurrence) do update
     set due = excluded.due, attempt = greatest(waits.attempt, excluded.attempt), name = excluded.name,

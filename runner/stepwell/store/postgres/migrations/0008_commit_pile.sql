@@ -58,6 +58,7 @@ declare
     v_picked text[];
     v_value bytea[] := s_value;
     v_target text[] := o_text;
+    v_made text[];
     v_json jsonb;
     v_pools text[];
     v_e_run text[];
@@ -230,8 +231,8 @@ begin
                 end if;
             end if;
         end if;
-        perform start_runs(st_run, st_function, st_revision, st_pool, st_trigger, st_input, st_created, st_due, st_lease,
-                           st_more_text, st_more_int, st_events, re_start, re_event, v_off, out_now, out_version);
+        v_made := start_runs(st_run, st_function, st_revision, st_pool, st_trigger, st_input, st_created, st_due, st_lease,
+                             st_more_text, st_more_int, st_events, re_start, re_event, v_off, out_now, out_version);
     end if;
     -- 9: turns
     if g_turn is not null then
@@ -263,7 +264,7 @@ begin
         v_seq := v_seq + coalesce(cardinality(s_turn), 0);
     end if;
     if o_text is not null then
-        select * into r from open_waits(o_int, v_target, o_bytes, v_late, out_now, v_seq);
+        select * into r from open_waits(o_int, v_target, o_bytes, v_made, v_late, out_now, v_seq);
         out_ready := out_ready || r.ready;
         out_touched := out_touched || r.touched;
         if r.refused is not null then
