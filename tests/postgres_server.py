@@ -45,6 +45,7 @@ class Postgres:
         self.port = _free_port()
         self.settings = {**SETTINGS, **settings}
         self.process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self.bin = _bin_directory()
         self._as = _unprivileged()
 
@@ -84,6 +85,13 @@ class Postgres:
             **self._credentials(),
         )
         log.close()
+        # Reads until this process is gone, however it went, and then takes the server with it.
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", f"read _; kill -QUIT {self.process.pid}; rm -rf '{self.home}'"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + PATIENCE
         while not self._is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -94,6 +102,7 @@ class Postgres:
         """Stop it (SIGINT: fast; SIGQUIT: as in a crash, but tidy about processes)."""
         if self.process is not None:
             self.resume()
+            self._dismiss_guard()
             self.process.send_signal(how)
             self.process.wait(PATIENCE)
             self.process = None
@@ -101,6 +110,7 @@ class Postgres:
     def kill(self) -> None:
         """Kill the postmaster and every backend with SIGKILL, as a power cut would end them."""
         if self.process is not None:
+            self._dismiss_guard()
             os.killpg(self.process.pid, signal.SIGKILL)
             for child in self._orphans():
                 with contextlib.suppress(ProcessLookupError):
@@ -123,6 +133,12 @@ class Postgres:
         for pid in (*self._orphans(), self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
     def _orphans(self) -> list[int]:
         """The postmaster's children; each has made itself a session leader, so a process group doesn't hold them."""

@@ -42,7 +42,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
 
     LoadingFailed if the code is broken from the start; once it runs, broken code is told and the old one goes on.
     """
-    log.configure(json=settings.upkeep.log.json, level=settings.upkeep.log.level)
+    log.configure(json=settings.upkeep.log.json, level=settings.upkeep.log.level, component="dev")
     functions = load_or_raise(settings.runner.functions)
     listener = listen(settings.gateway.host, settings.gateway.port)
     async with AsyncExitStack() as stack:

@@ -2,7 +2,7 @@
 
 `configure` sets up the programs of this package: JSON lines on standard output, or something for eyes on a terminal, with the
 keys `ts level msg component namespace logger function run_id step attempt`. Whoever brings a logging configuration of their own
-keeps it: `install_context` works beside any. The standard library needs nothing more (put a `ContextFilter` on handlers made
+keeps it: `install_context` works beside any. The standard library needs nothing more (but a `ContextFilter` on handlers made
 later, to have `%(run_id)s` and the like in their formats); structlog needs `stepwell.log.add_context` as its first processor:
 
     structlog.configure(processors=[stepwell.log.add_context, structlog.processors.add_log_level, …])
@@ -45,6 +45,7 @@ class Scope:
         return fields
 
 
+_NOWHERE: dict[str, Any] = {"run_id": None, "function": None, "step": None, "attempt": None}
 current: ContextVar[Scope | None] = ContextVar("stepwell_scope", default=None)
 
 
@@ -113,14 +114,19 @@ def add_context(logger: Any, _method: str, event: MutableMapping[str, Any]) -> M
 
 
 class ContextFilter(logging.Filter):
-    """For handlers of the standard library: give records `run_id`, `function`, `step` and `attempt`, empty outside of runs."""
+    """For handlers of the standard library: give records `run_id`, `function`, `step` and `attempt`, None where there is none.
+
+    It drops lines of replayed code between steps as well, so that it is enough by itself on a handler.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add what the record has not got from its own `extra`; every record passes."""
-        scope: Scope | None = getattr(record, "stepwell", None)
-        for name, value in {"run_id": "", "function": "", "step": "", "attempt": "", **(scope.fields if scope else {})}.items():
+        """Add what the record has not got from its own `extra`; False for lines of replayed code between steps."""
+        made_in: Scope | None = record.__dict__.get("stepwell")
+        scope = made_in or current.get()
+        for name, value in {**_NOWHERE, **(scope.fields if scope else {})}.items():
             record.__dict__.setdefault(name, value)
-        return True
+        # One that knows where it was made was judged there and then; this may be another thread, and later.
+        return made_in is not None or scope is None or _is_ours(record.name) or not scope.replaying()
 
 
 def install_context() -> None:
@@ -256,9 +262,9 @@ def _from_record(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     """What a record of the standard library carries: its scope and its `extra`."""
     structlog.stdlib.ExtraAdder()(_logger, _method, event)
     scope: Scope | None = event.pop("stepwell", None)
-    for name in ("run_id", "function", "step", "attempt"):
-        if event.get(name) == "":
-            del event[name]
+    for name in _NOWHERE:
+        if event.get(name) is None:
+            event.pop(name, None)
     if scope is not None:
         for name, value in scope.fields.items():
             event.setdefault(name, value)

@@ -5,6 +5,7 @@ the store knows is read in one look, at most every five seconds, and neither hol
 """
 
 import asyncio
+import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -57,16 +58,16 @@ class Metrics:
     """All metrics of one process. `of(function)` gives a function's own, with the label look-ups done."""
 
     def __init__(
-        self, component: str = "dev", namespace: str = "default", registry: CollectorRegistry | None = None, store: str = ""
+        self, component: str = "dev", namespace: str | None = None, registry: CollectorRegistry | None = None, store: str = ""
     ) -> None:
         self.registry = registry or CollectorRegistry(auto_describe=False)
-        self.namespace = namespace
+        self.namespace = namespace or os.environ.get("STEPWELL_NAMESPACE", "default")
         self.component = component
         self.families = Families(self.registry)
         self._functions: dict[str, FunctionMetrics] = {}
-        self.store_figures = StoreFigures(namespace, self._functions)
+        self.store_figures = StoreFigures(self.namespace, self._functions)
         self.registry.register(self.store_figures)
-        self._received = {one: self.families.events_received.labels(namespace, one) for one in RESULTS}
+        self._received = {one: self.families.events_received.labels(self.namespace, one) for one in RESULTS}
         info = Gauge("stepwell_build_info", "What runs", ("version", "component", "python", "store"), registry=self.registry)
         info.labels(version("stepwell"), component, platform.python_version(), store).set(1)
 

@@ -110,7 +110,7 @@ async def keep_up(well: Well, keep: timedelta) -> None:
 
 async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkeep) -> None:
     """Take events in, show runs, fire cron ticks and sweep, until told to stop. Any number of these may run."""
-    log.configure(json=upkeep.log.json, level=upkeep.log.level)
+    log.configure(json=upkeep.log.json, level=upkeep.log.level, component="gateway")
     listener = listen(settings.host, settings.port)
     well = make_well(store, "gateway")
     doorstep = Doorstep(make_app(well, settings))
@@ -130,7 +130,7 @@ async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkee
 
 async def runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep) -> None:
     """Execute the functions of one pool until told to stop; then finish or hand back what is under way."""
-    log.configure(json=upkeep.log.json, level=upkeep.log.level)
+    log.configure(json=upkeep.log.json, level=upkeep.log.level, component="runner")
     functions = load_or_raise(settings.functions)
     well = make_well(store, "runner")
     stop = asyncio.create_task(stopped())

@@ -370,6 +370,7 @@ class Worker:
     async def lease_gone(self) -> None:
         """The store no longer knows this runner: what it held is somebody else's; go on under a new lease."""
         for execution in list(self.running.values()):
+            execution.metrics.lease_lost()
             execution.lose()
         await self._enrol()
         self._nudge()

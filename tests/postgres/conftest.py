@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 
 import pytest
-from postgres_server import postgres, postgres_dsn  # noqa: F401
 
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import FunctionRow, RunnerRow
@@ -14,7 +13,7 @@ Open = Callable[..., Awaitable[PostgresStore]]
 
 
 @pytest.fixture
-async def open_store(postgres_dsn: str) -> AsyncIterator[Open]:  # noqa: F811
+async def open_store(postgres_dsn: str) -> AsyncIterator[Open]:
     """Open stores on one new well; all are closed at the end. `dsn` goes by way of something else, a pooler say."""
     schema = f"well_{next(_numbers)}"
     stores: list[PostgresStore] = []

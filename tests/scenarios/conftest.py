@@ -12,7 +12,6 @@ import pytest_asyncio
 from stepwell.store.postgres import PostgresStore
 from stepwell.testing import Durable
 
-pytest_plugins = ("postgres_server",)
 
 SCHEMA = "scenarios"
 TABLES = """

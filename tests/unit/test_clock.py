@@ -222,7 +222,11 @@ async def test_a_cancelled_sleeper_leaves_nothing_behind() -> None:
 # --- instants ---
 
 
-@given(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45))])))
+@given(
+    st.datetimes(
+        datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45))])
+    )
+)
 def test_instants_and_datetimes_are_the_same_moments(moment: datetime) -> None:
     """A datetime to the µs becomes an instant and comes back, whatever its zone."""
     assert to_datetime(from_datetime(moment)) == moment

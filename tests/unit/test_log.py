@@ -231,7 +231,20 @@ def test_a_format_of_the_users_can_show_the_run() -> None:
     logging.getLogger("shop").info("outside")
     log.current.set(scope("fetch"))
     logging.getLogger("shop").info("inside", extra={"step": "mine"})
-    assert out.getvalue().splitlines() == ["||||outside", "RUN|process-order|mine|2|inside"]
+    assert out.getvalue().splitlines() == ["None|None|None|None|outside", "RUN|process-order|mine|2|inside"]
+
+
+def test_the_filter_is_enough_on_one_handler() -> None:
+    """Without anything installed, a handler with a ContextFilter shows the run and no replayed line."""
+    handler, out = capture(form="%(run_id)s %(message)s")
+    handler.addFilter(log.ContextFilter())
+    logging.getLogger("shop").info("outside")
+    log.current.set(scope(replaying=True))
+    logging.getLogger("shop").info("replayed")
+    logging.getLogger("stepwell.engine").info("the engine's")
+    log.current.set(scope())
+    logging.getLogger("shop").info("inside")
+    assert out.getvalue().splitlines() == ["None outside", "RUN the engine's", "RUN inside"]
 
 
 def test_replayed_lines_reach_no_handler_of_the_users() -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from .problem import DemoFailed
+from .problem import DemoFailed, NotAnswered
 
 LIVE = ("QUEUED", "RUNNING", "SLEEPING", "WAITING")
 PAGE = 200
@@ -24,8 +24,16 @@ class Api:
         self.url = url
 
     async def post_events(self, body: str) -> tuple[int, list[dict[str, Any]]]:
-        """Send a body as it is; the status and the fate of each event. Raises aiohttp.ClientError without an answer."""
+        """Send a body as it is; the status and the fate of each event. Raises NotAnswered where nothing is known of it."""
+        try:
+            return await self._post(body)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise NotAnswered from error
+
+    async def _post(self, body: str) -> tuple[int, list[dict[str, Any]]]:
         async with self.session.post(f"{self.url}/e/demo", data=body.encode(), headers=JSON) as answer:
+            if answer.status >= 500:
+                raise NotAnswered
             told: dict[str, Any] = json.loads(await answer.read())
             return answer.status, told.get("results", [])
 

@@ -4,11 +4,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-
-import aiohttp
 
 from .api import Api, run_path
 from .expected import Runs
@@ -22,6 +19,8 @@ NOON_SECONDS = 8.0
 """How long to look for a good moment for the kill before any moment will do."""
 STILL = 3.0
 """Seconds without a live run after which nothing more is expected to come."""
+SENDING_SECONDS, SETTLING_SECONDS = 20.0, 15.0
+"""How long the afternoon may take. What isn't done by then is missing in the table."""
 WANTED_AT_NOON = ("executing", "sleeping", "waiting to be retried")
 LOOKED_AT = 40
 
@@ -49,25 +48,29 @@ class Day:
         while not all(self.caught[one] for one in WANTED_AT_NOON) and time.monotonic() < until:
             await self._step()
             self.caught = await self._look_around()
-        on_its_way = asyncio.create_task(self.sender.step(self.api))
-        await asyncio.sleep(0.004)
+        while not (batch := await self.sender.next_batch(self.api)):
+            await self._step()
+        on_its_way = asyncio.create_task(self.sender.post(self.api, batch))
+        await asyncio.sleep(0.001)
         await self.shop.kill()
         self.killed_at = time.time()
-        with suppress(aiohttp.ClientError):
-            await on_its_way
-        caught = ", ".join(f"{count} {doing}" for doing, count in sorted(self.caught.items()))
-        self.progress.say(f"SIGKILL with runs {caught}; {len(self.sender.under_way)} events unanswered")
+        await on_its_way
+        caught = ", ".join(f"{count} {doing}" for doing, count in self.caught.items())
+        self.progress.say(f"SIGKILL! Runs under way: {caught}. Events on their way: {len(self.sender.under_way)}")
         await self._open()
 
     async def afternoon(self, wanted: Runs) -> None:
         """Send the rest, and wait until everything is settled: nothing lives, and all that was to come has come."""
-        while not self.sender.done:
+        until = time.monotonic() + SENDING_SECONDS
+        while not self.sender.done and time.monotonic() < until:
             await self._step()
-        self.progress.say("everything is sent; waiting until all is settled")
+        self.progress.say(f"{self.sender.sent} lines are sent; waiting until all is settled")
         still_since = time.monotonic()
-        while True:
+        until = still_since + SETTLING_SECONDS
+        while time.monotonic() < until:
             live = await self.api.live()
-            self.progress.show(self.sender.sent, live)
+            if self.progress.is_due:
+                self.progress.show(self.sender.sent, live)
             if any(live.values()):
                 still_since = time.monotonic()
             elif await self._is_complete(wanted) or time.monotonic() - still_since > STILL:

@@ -9,8 +9,6 @@ from typing import Any
 
 Try = tuple[str, str, int, int]
 """Run, step, occurrence, attempt."""
-SILENT = frozenset({"thank-customer"})
-"""Functions whose steps write no diary: their code lies in a manifest and stands alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,20 @@ from typing import Any
 from .api import Api, run_path
 from .expected import Calls
 
+NO_DIARY = frozenset({"thank-customer"})
+"""Its code lies in a manifest and stands alone."""
 OURS = ("stepwell/", "inngest/")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`calls` are the exact numbers, cron aside; `steps` the journal by run; `ticks` and `cron_runs` what the clock did."""
+    """`calls` are the exact numbers, cron aside; `ticks` and `cron_runs` what the clock did.
+
+    `journal` holds the steps by run, without those of functions that keep no diary.
+    """
 
     calls: Calls
-    steps: Mapping[str, Sequence[dict[str, Any]]]
+    journal: Mapping[str, Sequence[dict[str, Any]]]
     ticks: int
     cron_runs: int
 
@@ -32,7 +37,7 @@ async def find(api: Api, fates: Counter[str]) -> Found:
     by_event = [run for run in runs if run["trigger"] != "CRON"]
     return Found(
         calls=_calls(by_event, events, steps, fates),
-        steps=steps,
+        journal={run["run_id"]: steps[run["run_id"]] for run in runs if run["function_id"] not in NO_DIARY},
         ticks=sum(tick["outcome"] == "FIRED" for tick in ledger),
         cron_runs=len(runs) - len(by_event),
     )

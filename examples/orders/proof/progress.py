@@ -1,11 +1,12 @@
 """Something to look at while the demo works: a bar on a terminal, else one line a second."""
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-BAR = 24
+BAR = 16
 
 
 class Progress:
@@ -40,6 +41,8 @@ class Progress:
 
     def _write(self, text: str, *, stays: bool) -> None:
         over = "\r\033[K" if self._open else ""
+        if not stays:
+            text = text[: shutil.get_terminal_size().columns - 1]
         sys.stdout.write(f"{over}{text}" + ("\n" if stays else ""))
         sys.stdout.flush()
         self._open = not stays

@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
-
 from .api import Api, run_path
 from .expected import FOLLOWING, Line
-from .problem import DemoFailed
+from .problem import DemoFailed, NotAnswered
 
 READ_AT_ONCE = 6
 TAKEN = frozenset({"accepted", "duplicate"})
@@ -49,12 +47,15 @@ class Sender:
         return self.sent == len(self.lines)
 
     async def step(self, api: Api) -> None:
-        """Send what is next: lines that were never answered, else the held ones whose time has come and a few new ones."""
+        """Send what is next."""
+        await self.post(api, await self.next_batch(api))
+
+    async def next_batch(self, api: Api) -> Sequence[Line]:
+        """Lines that were never answered, else held ones whose time has come and a few new ones; malformed ones go alone."""
         if self.under_way:
             self.resent += len(self.under_way)
             self.unsure.update(line.number for line in self.under_way)
-            await self._post(api, self.under_way)
-            return
+            return self.under_way
         await self._look(api)
         batch: list[Line] = []
         held, self.held = self.held, []
@@ -65,7 +66,22 @@ class Sender:
                 batch.append(line)
             else:
                 self.held.append(line)
-        await self._post(api, batch)
+        return batch
+
+    async def post(self, api: Api, batch: Sequence[Line]) -> None:
+        """Send these lines in one request and take down the fate of each."""
+        if not batch:
+            return
+        self.under_way = list(batch)
+        try:
+            _, results = await api.post_events("[" + ",".join(line.text for line in batch) + "]")
+        except NotAnswered:
+            return  # the batch stays under way, to be sent again at the next step
+        if len(results) != len(batch):
+            raise DemoFailed(f"{len(batch)} events were sent and the fates of {len(results)} told")
+        for line, told in zip(batch, results, strict=True):
+            self._settle(line, told["status"])
+        self.under_way = []
 
     def tally(self) -> Counter[str]:
         """How many lines came to what."""
@@ -96,24 +112,10 @@ class Sender:
             if reason is not None and reason["kind"] == "event":
                 self._awaited.add(order_id)
 
-    async def _post(self, api: Api, batch: Sequence[Line]) -> None:
-        if not batch:
-            return
-        self.under_way = list(batch)
-        try:
-            _, results = await api.post_events("[" + ",".join(line.text for line in batch) + "]")
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return  # never answered: sent again, with the same ids, at the next step
-        if len(results) != len(batch):
-            raise DemoFailed(f"{len(batch)} events were sent and the fates of {len(results)} told")
-        for line, told in zip(batch, results, strict=True):
-            self._settle(line, told["status"])
-        self.under_way = []
-
     async def _post_alone(self, api: Api, line: Line) -> None:
         try:
             status, _ = await api.post_events(line.text)
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        except NotAnswered:
             self.held.append(line)
             return
         self.fates[line.number] = "refused" if status == 400 else f"answered with {status}"

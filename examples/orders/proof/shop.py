@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,13 +73,14 @@ class Shop:
         return done.returncode or 0, told.decode(errors="replace").strip()
 
     async def _address(self, said: int) -> str:
-        async with asyncio.timeout(START_SECONDS):
-            while True:
-                self.check_alive()
-                found = SERVES.search(self.log.read_bytes()[said:].decode(errors="replace"))
-                if found is not None:
-                    return found[1]
-                await asyncio.sleep(0.05)
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            self.check_alive()
+            found = SERVES.search(self.log.read_bytes()[said:].decode(errors="replace"))
+            if found is not None:
+                return found[1]
+            await asyncio.sleep(0.05)
+        raise DemoFailed(f"stepwell dev doesn't serve after {START_SECONDS:g} seconds")
 
     async def _end(self, how: signal.Signals) -> int | None:
         process = self._process
@@ -86,5 +88,7 @@ class Shop:
             return None
         if process.returncode is None:
             process.send_signal(how)
-        async with asyncio.timeout(STOP_SECONDS):
-            return await process.wait()
+        try:
+            return await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError as error:
+            raise DemoFailed(f"stepwell dev doesn't end within {STOP_SECONDS:g} seconds of {how.name}") from error

@@ -106,12 +106,13 @@ class Unwritten:
 class Pass:
     """One go through the code from the top: counts step ids and knows whether it is still replaying."""
 
-    __slots__ = ("attempt", "branches", "closing", "counts", "execution", "replay_left", "task")
+    __slots__ = ("attempt", "branches", "closing", "counts", "ended", "execution", "replay_left", "task")
 
     def __init__(self, execution: "Execution", attempt: int) -> None:
         self.execution = execution
         self.attempt = attempt
         self.closing = False
+        self.ended = False
         self.counts: dict[str, int] = {}
         self.branches: set[asyncio.Task[object]] = set()
         self.replay_left = len(execution.memo) + len(execution.waits)
@@ -125,6 +126,11 @@ class Pass:
         if task is not None and task is not self.task:
             self.branches.add(task)
         return (step_id, occurrence)
+
+    @property
+    def shut(self) -> bool:
+        """Whether steps do nothing any more: the pass was dropped, or its code has returned or raised."""
+        return self.closing or self.ended or self.execution.is_over
 
     def replaying(self) -> bool:
         """Whether the code is still where it has been before."""
@@ -193,21 +199,27 @@ class Execution:
             outcome = error
         if passing.closing or self.is_over:
             return
-        passing.closing = True
+        passing.ended = True
         for branch in passing.branches:
             branch.cancel(PUT_AWAY)
         await self._conclude(outcome)
 
     async def _conclude(self, outcome: bytes | BaseException) -> None:
-        while self._writing:
+        """Write what became of the code, under the lease: it may have gone on by itself after the run was parked."""
+        while self._writing or not self.leased:
+            if not self.leased:
+                self.deps.wake(self)
             await self.next_write()
-        if self.is_over:
-            return
+            if self.is_over:
+                return
         self.suspended.clear()
         if isinstance(outcome, bytes):
             self._write(End(RunStatus.COMPLETED, outcome))
-        else:
-            self._write(self._failed(outcome))
+            return
+        then = self._failed(outcome)
+        if isinstance(then, Park) and self.passing is not None:
+            self.passing.closing = True
+        self._write(then)
 
     def _failed(self, error: BaseException) -> Park | End:
         """What becomes of a run whose code raised between steps: another try later, or its end."""
@@ -340,7 +352,7 @@ class Execution:
             asyncio.get_running_loop().call_soon(self._settle, seen, hops - 1)
             return
         self._checking = False
-        if not self.is_over and self.leased and not self._writing and self.passing is not None and not self.passing.closing:
+        if self.leased and not self._writing and self.passing is not None and not self.passing.shut:
             self._look()
 
     def _look(self) -> None:

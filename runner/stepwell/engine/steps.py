@@ -25,7 +25,7 @@ from stepwell.store.records import AttemptRow, Signal, StepKind, StepRow, Trigge
 
 LONGEST = 366 * 86_400_000_000
 CLOSED_CALLS = 100
-"""Steps that a closed pass may still ask for (in `finally:` blocks); code that goes on swallows cancellation and is left hanging."""
+"""Steps that a closed pass may still ask for (in `finally:` blocks); code that goes on then is left hanging."""
 SIGNAL_NAME = "stepwell/signal"
 
 
@@ -283,7 +283,7 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
         outcome = await _call(passing, key, body, attempt)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
-        if passing.closing or execution.is_over or (task is not None and task.cancelling()):
+        if passing.shut or (task is not None and task.cancelling()):
             raise
         outcome = RuntimeError(f"the step's own code raised CancelledError: {error}")
     except Exception as error:  # noqa: BLE001 - the step's error is recorded
@@ -361,7 +361,7 @@ async def _enter(passing: Pass, step_id: str) -> tuple[Execution, Key]:
         raise StepMisuse(f"step {step_id!r} is called inside step {inside.id!r}; steps don't nest: call it beside the other one")
     if not step_id or len(step_id) > 128:
         raise StepMisuse(f"a step id has 1 to 128 characters; {step_id[:20]!r}… has {len(step_id)}")
-    if passing.closing or passing.execution.is_over:
+    if passing.shut:
         await _closed(passing)
     return passing.execution, passing.next_key(step_id)
 
@@ -376,7 +376,7 @@ async def _closed(passing: Pass) -> None:
 
 
 def _still_open(passing: Pass) -> None:
-    if passing.closing or passing.execution.is_over:
+    if passing.shut:
         raise Lost(PUT_AWAY)
 
 

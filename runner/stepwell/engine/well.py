@@ -154,8 +154,7 @@ class Well:
         """Read the registry's present version."""
         registry = parse(await self.store.registry(), self.registry)
         self.committer.registry = registry
-        for known in registry.functions.values():
-            self.metrics.of(known.row.function_id)
+        self.metrics.keep(known.spec for known in registry.functions.values())
         return registry
 
     async def register(self, owner: str, functions: Sequence[tuple[FunctionSpec, str]], pool: str) -> None:

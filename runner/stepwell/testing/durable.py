@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from stepwell import values
+from stepwell import log, values
 from stepwell.clock import ManualClock, from_datetime
 from stepwell.decorator import Function
 from stepwell.engine.events import NewEvent
@@ -296,6 +296,7 @@ class Durable:
     async def _up(self) -> None:
         if not self._opened:
             self._opened = True
+            log.install_context()
             await self.store.migrate()
         if self.worker is None:
             self.well = self._new_well()

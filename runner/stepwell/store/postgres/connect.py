@@ -109,8 +109,11 @@ class Connections:
         self._again_at = 0.0
 
     @asynccontextmanager
-    async def use(self) -> AsyncGenerator[Connection]:
-        """A connection for one statement or transaction; errors come out as the store's own."""
+    async def use(self, *, retrying: bool = False) -> AsyncGenerator[Connection]:
+        """A connection for one statement or transaction; errors come out as the store's own.
+
+        `retrying`: those in RETRIED come out as they are, for the caller sends the statement again.
+        """
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT):
                 await self._room.acquire()
@@ -124,7 +127,7 @@ class Connections:
                 unavailable = translated(error)
                 if isinstance(unavailable, StoreUnavailable) and not isinstance(error, (*RETRIED, asyncpg.LockNotAvailableError)):
                     connection.terminate()
-                if isinstance(error, RETRIED):
+                if retrying and isinstance(error, RETRIED):
                     raise
                 raise unavailable from error
             except BaseException:

@@ -46,7 +46,7 @@ class Connection(Protocol):
         """Call back for every notification on a channel."""
         ...
 
-    async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109
+    async def close(self, *, timeout: float) -> None:
         """Say goodbye."""
         ...
 

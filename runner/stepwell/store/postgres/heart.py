@@ -7,6 +7,7 @@ a lock of the whole server.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from typing import Any
 
 import asyncpg
@@ -37,6 +38,11 @@ class Heart:
         self._hinting = False
         self._own: int | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Allow a thread to be made, again after a close."""
+        self._closed = False
 
     def beat(self, query: str, *args: object) -> Any:
         """Run one statement and return its one value; StoreUnavailable if that can't be done in time."""
@@ -47,6 +53,8 @@ class Heart:
         except TimeoutError as error:
             future.cancel()
             raise StoreUnavailable("Postgres did not answer the beat in time") from error
+        except CancelledError as error:
+            raise StoreUnavailable("the store is being closed") from error
 
     def hint(self, payload: str) -> None:
         """Send a hint soon, together with the others of the same 10 ms."""
@@ -67,6 +75,7 @@ class Heart:
     async def close(self) -> None:
         """End the thread and its connection."""
         with self._lock:
+            self._closed = True
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
         if loop is None or thread is None:
@@ -78,6 +87,8 @@ class Heart:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
             if self._loop is None:
                 loop = asyncio.new_event_loop()
                 self._turn = asyncio.Lock()  # one belongs to one loop

@@ -1,6 +1,7 @@
 """The verbs of a well in Postgres; what people read is in reads.py, upkeep in upkeep.py."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.store.postgres.connect import RETRIED, Connections, parse_address
@@ -49,6 +50,7 @@ class PostgresStore(Reads, Upkeep):
                     f"synchronous_commit is {durable!r}: what is acknowledged could be lost; set it to on for this role"
                 )
             await check(connection, self._schema)
+        self._heart.open()
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -67,7 +69,7 @@ class PostgresStore(Reads, Upkeep):
         args = encode(pile, self._now(pile.now))
         for _ in range(TRIES):
             try:
-                async with self._writes.use() as connection:
+                async with self._writes.use(retrying=True) as connection:
                     (row,) = await connection.fetch(self._commit_pile, *args)
             except RETRIED:
                 continue
@@ -132,7 +134,8 @@ class PostgresStore(Reads, Upkeep):
     async def hint(self, payload: str) -> None:
         """Tell other processes that there may be news; best effort, at most one message per 10 ms."""
         if not self._address.pooler:
-            self._heart.hint(payload)
+            with suppress(StoreUnavailable):
+                self._heart.hint(payload)
 
     async def on_hint(self, hear: Callable[[str], None]) -> bool:
         """Call `hear` for other processes' hints; False behind a pooler, where polling is all there is."""
@@ -150,7 +153,7 @@ class PostgresStore(Reads, Upkeep):
         """One writing statement outside the pile, sent again after a deadlock; its one value, or 0."""
         for _ in range(TRIES):
             try:
-                async with self._writes.use() as connection:
+                async with self._writes.use(retrying=True) as connection:
                     return await connection.fetchval(self._sql[name], *args) or 0
             except RETRIED:
                 continue

@@ -1,162 +1,199 @@
 """Claiming: the sweep, the concurrency limits, the claim itself, and the news of held runs. Runs on the writer thread."""
 
-from __future__ import annotations
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+import orjson
 
 from stepwell.store.records import FOREVER, Claim, Claimed, Limit, News, Overdue, TriggerKind
+from stepwell.store.sqlite.writing import Writing, listed
 from stepwell.store.statements import load
-
-if TYPE_CHECKING:
-    from stepwell.store.sqlite.pile import Writing
 
 SQL = load("stepwell.store.sqlite", "claims.sql")
 POISON = 5
+ROUNDS = 20
+"""How often a claim looks again because what it found was blocked; the next claim goes on from there."""
 
-
-def free_slots(writing: Writing) -> None:
-    """Let as many blocked runs back into the queue as slots of their keys were freed, oldest due first."""
-    if not writing.freed:
-        return
-    counts: dict[str, int] = {}
-    for key in writing.freed:
-        counts[key] = counts.get(key, 0) + 1
-    for key, count in counts.items():
-        _unblock(writing, key, count)
-    writing.freed.clear()
+Row = tuple[int, str, str, str | None, str | None]
+"""Something due: its due time, run, function and concurrency keys."""
 
 
 def claim(writing: Writing, asked: Claim) -> dict[str, Any]:
     """Sweep if asked, claim what there is room for, and tell the news; the fields of a `PileResult`."""
-    overdue: tuple[Overdue, ...] = ()
-    outbox: tuple[str, ...] = ()
-    if asked.sweep:
-        _expire(writing)
-        _lift_blocks(writing, {limit.function_id: limit for limit in asked.limits})
-        overdue = tuple(Overdue(*row) for row in writing.cursor.execute(SQL["overdue"], (writing.now, POISON)))
-        outbox = tuple(row[0] for row in writing.cursor.execute(SQL["outbox_waiting"]))
-    claimed = _claim(writing, asked) if asked.room > 0 and _may_claim(writing, asked) else ()
-    return {
-        "claimed": claimed,
-        "news": _news(writing, asked),
-        "overdue": overdue,
-        "outbox": outbox,
-        "recovered": writing.recovered,
-        "next_due": _next_due(writing, asked),
-    }
+    swept = _sweep(writing, asked) if asked.sweep else {}
+    claimed: tuple[Claimed, ...] = ()
+    if asked.room > 0 and writing.cursor.execute(SQL["runner"], (asked.runner_id, writing.now)).fetchone() is not None:
+        claimed = _take(writing, asked, _pick(writing, asked))
+    news: tuple[News, ...] = ()
+    if asked.watch:
+        news = tuple(News(*row) for row in _read(writing, "news", listed(asked.watch), asked.runner_id))
+    soon = [due for due in _read(writing, "next_due", writing.now, listed(asked.pools)) if due is not None]
+    return {"claimed": claimed, "news": news, "next_due": min(soon, default=FOREVER), **swept}
 
 
-def _may_claim(writing: Writing, asked: Claim) -> bool:
-    row = writing.cursor.execute(SQL["runner"], (asked.runner_id,)).fetchone()
-    return row is not None and row[0] > writing.now and not row[1]
+def _read(writing: Writing, name: str, *args: Any) -> Any:
+    return orjson.loads(writing.cursor.execute(SQL[name], args).fetchone()[0])
 
 
-def _claim(writing: Writing, asked: Claim) -> tuple[Claimed, ...]:
-    limits = {limit.function_id: limit for limit in asked.limits}
-    functions = frozenset(asked.functions)
+# --- the claim ---
+
+
+def _pick(writing: Writing, asked: Claim) -> list[Row]:
+    """What is due, in the order of due times, but for those whose concurrency key is full."""
+    limits = {limit.function_id: limit for limit in asked.limits if limit.first or limit.second}
+    functions = listed(asked.functions)
     used: dict[str, int] = {}
-    claimed: list[Claimed] = []
-    for pool in asked.pools:
-        passed = 0
-        while len(claimed) < asked.room:
-            want = asked.room - len(claimed)
-            rows = writing.cursor.execute(SQL["claimable"], (pool, writing.now, POISON, want, passed)).fetchall()
-            for row in rows:
-                if row[1] not in functions:
-                    passed += 1
-                elif (full := _full(writing, row, limits.get(row[1]), used)) is not None:
-                    writing.cursor.execute(SQL["block"], (full, row[0]))
-                else:
-                    claimed.append(_take(writing, asked, row))
-            if len(rows) < want:
-                break
-    return tuple(claimed)
+    picked: list[Row] = []
+    for _round in range(ROUNDS):
+        want = asked.room - len(picked)
+        own = {row[1] for row in picked}
+        rows = sorted(
+            tuple(row)
+            for pool in asked.pools
+            for row in _read(writing, "claimable", pool, writing.now, POISON, functions, asked.room)
+            if row[1] not in own
+        )[:want]
+        blocked = _admit(writing, rows, limits, used)
+        picked += [row for row in rows if row[1] not in blocked]
+        if not blocked or len(picked) >= asked.room:
+            break
+    return picked
 
 
-def _full(writing: Writing, row: tuple[Any, ...], limit: Limit | None, used: dict[str, int]) -> str | None:
-    """The first concurrency key of this row that has no room; otherwise count the row under its keys."""
+def _admit(writing: Writing, rows: Sequence[Row], limits: dict[str, Limit], used: dict[str, int]) -> dict[str, str]:
+    """Count rows under their keys and block those that find one full; the key that blocks each."""
+    keyed = {row[1]: _limited(row, limits) for row in rows} if limits else {}
+    unknown = {key for keys in keyed.values() for key, _most in keys} - used.keys()
+    if unknown:
+        used.update(_read(writing, "leases_under", listed(unknown)))
+    blocked: dict[str, str] = {}
+    for run_id, keys in keyed.items():
+        full = next((key for key, most in keys if used[key] >= most), None)
+        if full is not None:
+            blocked[run_id] = full
+            continue
+        for key in {key for key, _most in keys}:
+            used[key] += 1
+    if blocked:
+        writing.cursor.execute(SQL["block"], (listed(blocked.items()),))
+    return blocked
+
+
+def _limited(row: Row, limits: dict[str, Limit]) -> list[tuple[str, int]]:
+    _due, _run_id, function_id, key1, key2 = row
+    limit = limits.get(function_id)
     if limit is None:
-        return None
-    keys = [
-        (key, most, place)
-        for key, most, place in ((row[2], limit.first, 1), (row[3], limit.second, 2))
-        if key is not None and most > 0
-    ]
-    for key, most, place in keys:
-        if key not in used:
-            used[key] = writing.cursor.execute(SQL[f"count_key{place}"], (key,)).fetchone()[0]
-        if used[key] >= most:
-            return str(key)
-    for key, _most, _place in keys:
-        used[key] += 1
-    return None
+        return []
+    return [(key, most) for key, most in ((key1, limit.first), (key2, limit.second)) if key is not None and most > 0]
 
 
-def _take(writing: Writing, asked: Claim, row: tuple[Any, ...]) -> Claimed:
-    run_id, function_id, *_keys, due = row
-    taken = writing.cursor.execute(SQL["take"], (asked.runner_id, writing.now, run_id)).fetchone()
-    revision, epoch, inbox, attempt, attempt_steps, created, recovered = taken
-    trigger, text = writing.cursor.execute(SQL["input"], (run_id,)).fetchone()
-    return Claimed(
-        run_id,
-        function_id,
-        revision,
-        epoch,
-        inbox,
-        attempt,
-        attempt_steps,
-        due,
-        created,
-        TriggerKind(trigger),
-        text,
-        bool(recovered),
+def _take(writing: Writing, asked: Claim, picked: Sequence[Row]) -> tuple[Claimed, ...]:
+    if not picked:
+        return ()
+    due = {run_id: at for at, run_id, *_rest in picked}
+    ids = listed(due)
+    writing.cursor.execute(SQL["take"], (asked.runner_id, writing.now, ids))
+    return tuple(
+        [
+            Claimed(
+                run_id,
+                function_id,
+                revision,
+                epoch,
+                inbox,
+                attempt,
+                attempt_steps,
+                due[run_id],
+                created,
+                TriggerKind(trigger),
+                text.encode(),
+                bool(recovered),
+            )
+            for (
+                run_id,
+                function_id,
+                revision,
+                epoch,
+                inbox,
+                attempt,
+                attempt_steps,
+                created,
+                trigger,
+                text,
+                recovered,
+            ) in _read(writing, "taken", ids)
+        ]
     )
-
-
-def _news(writing: Writing, asked: Claim) -> tuple[News, ...]:
-    news: list[News] = []
-    for run_id, epoch, inbox in asked.watch:
-        row = writing.cursor.execute(SQL["held_now"], (run_id,)).fetchone()
-        if row is None or row[0] != epoch or row[1] != asked.runner_id:
-            news.append(News(run_id, -1))
-        elif row[2] > inbox:
-            news.append(News(run_id, row[2]))
-    return tuple(news)
-
-
-def _next_due(writing: Writing, asked: Claim) -> int:
-    found = [writing.cursor.execute(SQL["next_deadline"], (writing.now,)).fetchone()[0]]
-    found += [writing.cursor.execute(SQL["next_due"], (pool, writing.now)).fetchone()[0] for pool in asked.pools]
-    return min((one for one in found if one is not None), default=FOREVER)
 
 
 # --- the sweep ---
 
 
-def _expire(writing: Writing) -> None:
-    """Free what expired leases hold; a run that made no step since its last recovery comes nearer to being parked."""
-    gone = writing.cursor.execute(SQL["expired_runners"], (writing.now,)).fetchall()
-    for (runner_id,) in gone:
-        for run_id, key1, key2, pool in writing.cursor.execute(SQL["held_by"], (runner_id,)).fetchall():
-            writing.cursor.execute(SQL["recover"], (run_id, writing.now))
-            writing.freed += [key for key in (key1, key2) if key is not None]
-            writing.ready.add(pool)
-            writing.recovered += 1
-        writing.cursor.execute(SQL["forget_runner"], (runner_id,))
+def _sweep(writing: Writing, asked: Claim) -> dict[str, Any]:
+    recovered = _expire(writing)
+    _lift_blocks(writing, {limit.function_id: limit for limit in asked.limits})
+    return {
+        "recovered": recovered,
+        "overdue": tuple(Overdue(*row) for row in _read(writing, "overdue", writing.now)),
+        "outbox": tuple(_read(writing, "outbox_waiting")),
+    }
+
+
+def _expire(writing: Writing) -> int:
+    """Free what expired leases hold; how many runs that were."""
+    gone = listed(_read(writing, "expired", writing.now))
+    if gone == "[]":
+        return 0
+    held = _read(writing, "held_by", gone)
+    if held:
+        writing.cursor.execute(SQL["recover"], (writing.now, listed(row[0] for row in held)))
+    for _run_id, key1, key2, pool in held:
+        writing.freed += [key for key in (key1, key2) if key is not None]
+        writing.ready.add(pool)
+    writing.cursor.execute(SQL["forget"], (gone,))
     free_slots(writing)
+    return len(held)
 
 
 def _lift_blocks(writing: Writing, limits: dict[str, Limit]) -> None:
-    for key, place, function_id in writing.cursor.execute(SQL["blocked_keys"]).fetchall():
+    """Unblock what has room again, of functions that this runner knows: a limit was raised, or an unblocked run was cancelled."""
+    most: dict[str, int] = {}
+    for key, place, function_id in _read(writing, "blocked_keys"):
         limit = limits.get(function_id)
-        if limit is None:
-            continue
-        most = limit.first if place == 1 else limit.second
-        used = writing.cursor.execute(SQL[f"count_key{place}"], (key,)).fetchone()[0]
-        if most == 0 or used < most:
-            _unblock(writing, key, most - used if most else 1_000_000)
+        if limit is not None:
+            allowed = (limit.first if place == 1 else limit.second) or 1_000
+            most[key] = max(most.get(key, 0), allowed)
+    if most:
+        used: dict[str, int] = _read(writing, "leases_under", listed(most))
+        _unblock(writing, [(key, allowed - used[key]) for key, allowed in most.items() if allowed > used[key]])
 
 
-def _unblock(writing: Writing, key: str, count: int) -> None:
-    for (pool,) in writing.cursor.execute(SQL["unblock"], (key, count)).fetchall():
-        writing.ready.add(pool)
+def leave(writing: Writing, runner_id: str) -> None:
+    """End a runner's lease; what it still holds is claimable at once, and nothing is counted against it."""
+    gone = listed([runner_id])
+    held = _read(writing, "held_by", gone)
+    if held:
+        writing.cursor.execute(SQL["hand_back"], (writing.now, listed(row[0] for row in held)))
+    writing.cursor.execute(SQL["forget"], (gone,))
+    writing.freed += [key for _run_id, key1, key2, _pool in held for key in (key1, key2) if key is not None]
+    free_slots(writing)
+
+
+# --- concurrency slots ---
+
+
+def free_slots(writing: Writing) -> None:
+    """Let as many blocked runs back into the queue as slots of their keys were freed, oldest due first."""
+    if writing.freed:
+        freed = Counter(writing.freed)
+        writing.freed.clear()
+        waited_for = writing.read("waited_for", listed(freed))
+        _unblock(writing, [(key, freed[key]) for key in waited_for])
+
+
+def _unblock(writing: Writing, room: Iterable[tuple[str, int]]) -> None:
+    for key, count in room:
+        rows = writing.read("oldest_blocked", key, count)
+        writing.run("unblock", listed(run_id for run_id, _pool in rows))
+        writing.ready.update(pool for _run_id, pool in rows)

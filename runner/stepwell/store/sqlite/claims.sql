@@ -1,62 +1,91 @@
+-- Leases: the sweep, the concurrency limits, the claim, the news. Those that read answer with one row, as in pile.sql.
+
 -- name: runner
-SELECT expires, draining FROM runners WHERE runner_id = ?;
+-- Whether a runner may claim.
+SELECT json_array(l.runner_id) FROM runners l WHERE l.runner_id = ? AND l.expires > ? AND NOT l.draining;
 
 -- name: claimable
-SELECT run_id, function_id, key1, key2, due FROM queue
-WHERE pool = ? AND runner_id IS NULL AND blocked_on IS NULL AND due <= ? AND recoveries < ? ORDER BY due, run_id LIMIT ? OFFSET ?;
+-- What is due in a pool, oldest due first.
+SELECT json_group_array(json_array(c.due, c.run_id, c.function_id, c.key1, c.key2)) FROM (
+    SELECT due, run_id, function_id, key1, key2 FROM queue
+    WHERE pool = ?1 AND runner_id IS NULL AND blocked_on IS NULL AND due <= ?2 AND recoveries < ?3
+        AND function_id IN (SELECT value FROM json_each(?4))
+    ORDER BY due, run_id LIMIT ?5) c;
 
--- name: count_key1
-SELECT count(*) FROM queue WHERE key1 = ? AND runner_id IS NOT NULL;
-
--- name: count_key2
-SELECT count(*) FROM queue WHERE key2 = ? AND runner_id IS NOT NULL;
+-- name: leases_under
+-- How many leases count under each of these concurrency keys.
+SELECT json_group_object(t.value,
+    (SELECT count(*) FROM queue q WHERE q.key1 = t.value AND q.runner_id IS NOT NULL)
+    + (SELECT count(*) FROM queue q WHERE q.key2 = t.value AND q.key1 IS NOT t.value AND q.runner_id IS NOT NULL))
+FROM json_each(?) t;
 
 -- name: block
-UPDATE queue SET blocked_on = ? WHERE run_id = ?;
-
--- name: unblock
-UPDATE queue SET blocked_on = NULL WHERE run_id IN (SELECT run_id FROM queue WHERE blocked_on = ? ORDER BY due, run_id LIMIT ?)
-RETURNING pool;
-
--- name: blocked_keys
-SELECT DISTINCT blocked_on, CASE WHEN blocked_on = key1 THEN 1 ELSE 2 END, function_id FROM queue WHERE blocked_on IS NOT NULL;
+-- Take runs whose key is full out of what is claimable.
+UPDATE queue SET blocked_on = b.key FROM (SELECT value ->> 0 AS run_id, value ->> 1 AS key FROM json_each(?)) b
+WHERE queue.run_id = b.run_id;
 
 -- name: take
+-- Lease runs.
 UPDATE queue SET runner_id = ?1, epoch = epoch + 1, state = 0, since = ?2, started = coalesce(started, ?2),
-    deadline = CASE WHEN epoch = 0 THEN ?2 + finish_within ELSE deadline END,
-    deadline_kind = CASE WHEN epoch = 0 THEN CASE WHEN finish_within IS NULL THEN NULL ELSE 'finish' END ELSE deadline_kind END
-WHERE run_id = ?3 RETURNING revision, epoch, inbox, attempt, attempt_steps, created, recoveries > 0;
+    deadline = CASE WHEN started IS NULL THEN ?2 + finish_within ELSE deadline END,
+    deadline_kind = CASE WHEN started IS NULL THEN CASE WHEN finish_within IS NULL THEN NULL ELSE 'finish' END ELSE deadline_kind END
+WHERE run_id IN (SELECT value FROM json_each(?3));
 
--- name: input
-SELECT trigger, input FROM runs WHERE run_id = ?;
+-- name: taken
+-- What an execution needs to know of its run.
+SELECT json_group_array(json_array(q.run_id, q.function_id, q.revision, q.epoch, q.inbox, q.attempt, q.attempt_steps, q.created,
+    r.trigger, CAST(r.input AS TEXT), q.recoveries > 0))
+FROM json_each(?) t CROSS JOIN queue q ON q.run_id = t.value CROSS JOIN runs r ON r.run_id = q.run_id;
 
--- name: held_now
-SELECT epoch, runner_id, inbox FROM queue WHERE run_id = ?;
+-- name: news
+-- Held runs that are no longer ours (-1) or whose inbox has grown.
+SELECT json_group_array(json_array(t.value ->> 0, coalesce(q.inbox, -1)))
+FROM json_each(?1) t LEFT JOIN queue q ON q.run_id = t.value ->> 0 AND q.epoch = t.value ->> 1 AND q.runner_id = ?2
+WHERE q.run_id IS NULL OR q.inbox > t.value ->> 2;
 
 -- name: next_due
-SELECT min(due) FROM queue WHERE pool = ? AND runner_id IS NULL AND blocked_on IS NULL AND due > ?;
+-- When the next run of these pools is due, or a deadline is over.
+SELECT json_array((SELECT min(deadline) FROM queue WHERE deadline > ?1), (
+    SELECT min((SELECT min(due) FROM queue q WHERE q.pool = t.value AND q.runner_id IS NULL AND q.blocked_on IS NULL AND q.due > ?1))
+    FROM json_each(?2) t));
 
--- name: next_deadline
-SELECT min(deadline) FROM queue WHERE deadline > ?;
-
--- name: expired_runners
-SELECT runner_id FROM runners WHERE expires <= ?;
+-- name: expired
+-- Runners whose lease has run out.
+SELECT json_group_array(runner_id) FROM runners WHERE expires <= ?;
 
 -- name: held_by
-SELECT run_id, key1, key2, pool FROM queue WHERE runner_id = ?;
+-- What these runners hold.
+SELECT json_group_array(json_array(run_id, key1, key2, pool)) FROM queue WHERE runner_id IN (SELECT value FROM json_each(?));
 
 -- name: recover
-UPDATE queue SET runner_id = NULL, due = ?2, since = ?2,
-    recoveries = CASE WHEN (SELECT count(*) FROM steps WHERE steps.run_id = ?1) > recovered_steps THEN 1 ELSE recoveries + 1 END,
-    recovered_steps = (SELECT count(*) FROM steps WHERE steps.run_id = ?1)
-WHERE run_id = ?1;
+-- Free runs; one that recorded nothing since it was last recovered comes nearer to being parked.
+UPDATE queue SET runner_id = NULL, due = ?1, since = ?1,
+    recoveries = CASE WHEN (SELECT count(*) FROM steps WHERE steps.run_id = queue.run_id) > recovered_steps THEN 1 ELSE recoveries + 1 END,
+    recovered_steps = max(recovered_steps, (SELECT count(*) FROM steps WHERE steps.run_id = queue.run_id))
+WHERE run_id IN (SELECT value FROM json_each(?2));
 
--- name: forget_runner
-DELETE FROM runners WHERE runner_id = ?;
+-- name: forget
+-- Remove lease rows that hold nothing more.
+DELETE FROM runners WHERE runner_id IN (SELECT value FROM json_each(?));
+
+-- name: blocked_keys
+-- Which keys block runs of which functions, as their first (1) or second (2) key.
+SELECT json_group_array(json_array(b.key, b.place, b.function_id)) FROM (
+    SELECT DISTINCT blocked_on AS key, CASE WHEN blocked_on = key1 THEN 1 ELSE 2 END AS place, function_id
+    FROM queue WHERE blocked_on IS NOT NULL) b;
 
 -- name: overdue
-SELECT run_id, function_id, deadline_kind FROM queue WHERE deadline <= ?1
-UNION ALL SELECT run_id, function_id, 'poison' FROM queue WHERE recoveries >= ?2 AND runner_id IS NULL LIMIT 500;
+-- Live runs past their deadline, and poisoned ones.
+SELECT json_group_array(json_array(o.run_id, o.function_id, o.reason)) FROM (
+    SELECT * FROM (SELECT run_id, function_id, deadline_kind AS reason FROM queue WHERE deadline <= ?1 ORDER BY deadline LIMIT 100)
+    UNION ALL
+    SELECT * FROM (SELECT run_id, function_id, 'poison' FROM queue
+                   WHERE recoveries >= 5 AND runner_id IS NULL AND (deadline IS NULL OR deadline > ?1) LIMIT 100)) o;
 
 -- name: outbox_waiting
-SELECT run_id FROM outbox ORDER BY at LIMIT 100;
+-- Ends whose system events are not out yet.
+SELECT json_group_array(o.run_id) FROM (SELECT run_id FROM outbox ORDER BY run_id LIMIT 100) o;
+
+-- name: hand_back
+-- Give runs back, counting nothing against them.
+UPDATE queue SET runner_id = NULL, due = ?1, since = ?1, state = 0 WHERE run_id IN (SELECT value FROM json_each(?2));

@@ -1,89 +1,141 @@
--- name: journal_steps
-SELECT run_id, step_id, occurrence, kind, ok, value, attempts, started, ended FROM steps
-WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY rowid;
+-- What is read for resuming and for people. `run_rows` is a view (migrations/0001_well.sql).
 
--- name: journal_waits
-SELECT run_id, kind, step_id, occurrence, due, opened, attempt, name, match_key, residual, context, target_run, detail FROM waits
-WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY opened, step_id, occurrence;
-
--- name: journal_runs
-SELECT run_id, inbox FROM queue WHERE run_id IN (SELECT value FROM json_each(?));
+-- name: journals
+-- What live runs have recorded, in that order, and what they wait for: one row a run.
+SELECT q.run_id, q.inbox,
+    (SELECT json_group_array(json_array(s.step_id, s.occurrence, s.kind, s.ok, CAST(s.value AS TEXT), s.attempts, s.started, s.ended)
+        ORDER BY s.rowid) FROM steps s WHERE s.run_id = q.run_id),
+    (SELECT json_group_array(json_array(w.kind, w.step_id, w.occurrence, w.due, w.opened, w.attempt, w.name, w.match_key, w.residual,
+        CAST(w.context AS TEXT), w.target_run, CAST(w.detail AS TEXT)) ORDER BY w.opened, w.kind, w.step_id, w.occurrence)
+        FROM waits w WHERE w.run_id = q.run_id)
+FROM json_each(?) t CROSS JOIN queue q ON q.run_id = t.value;
 
 -- name: one_run
-SELECT r.run_id, r.function_id, r.revision, r.trigger,
-    coalesce(e.status, CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
-        ELSE 'queued' END),
-    r.created, coalesce(q.started, e.started), e.ended, r.event_ids, r.input, e.value, r.rerun_of, q.due, q.since, r.pool, q.runner_id,
-    q.blocked_on, q.attempt
-FROM runs r LEFT JOIN ends e USING (run_id) LEFT JOIN queue q USING (run_id) WHERE r.run_id = ?;
+-- One run.
+SELECT * FROM run_rows WHERE run_id = ?;
+
+-- name: waits
+-- What a run waits for.
+SELECT json_group_array(json_array(kind, step_id, occurrence, due, opened, attempt, name, match_key, residual, CAST(context AS TEXT),
+    target_run, CAST(detail AS TEXT)) ORDER BY opened, kind, step_id, occurrence)
+FROM waits WHERE run_id = ?;
 
 -- name: runs
-SELECT r.run_id, r.function_id, r.revision, r.trigger,
-    coalesce(e.status, CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
-        ELSE 'queued' END) AS status,
-    r.created, coalesce(q.started, e.started), e.ended, r.event_ids, r.input, e.value, r.rerun_of, q.due, q.since, r.pool, q.runner_id,
-    q.blocked_on, q.attempt
-FROM runs r LEFT JOIN ends e USING (run_id) LEFT JOIN queue q USING (run_id)
-WHERE (:function IS NULL OR r.function_id = :function) AND (:before IS NULL OR r.run_id < :before)
-    AND (:after_at IS NULL OR r.created >= :after_at) AND (:before_at IS NULL OR r.created < :before_at)
-    AND (:status IS NULL OR coalesce(e.status, CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
-        ELSE 'queued' END) = :status) AND :event IS NULL
-ORDER BY r.run_id DESC LIMIT :limit;
+-- Runs, newest first.
+SELECT * FROM run_rows
+WHERE (:before IS NULL OR run_id < :before) AND (:after_at IS NULL OR created >= :after_at) AND (:before_at IS NULL OR created < :before_at)
+ORDER BY run_id DESC LIMIT :limit;
+
+-- name: runs_of_function
+-- Runs of one function, newest first.
+SELECT * FROM run_rows
+WHERE function_id = :function AND (:before IS NULL OR run_id < :before) AND (:status IS NULL OR status = :status)
+    AND (:after_at IS NULL OR created >= :after_at) AND (:before_at IS NULL OR created < :before_at)
+ORDER BY run_id DESC LIMIT :limit;
+
+-- name: runs_live
+-- Live runs of one status, newest first.
+SELECT * FROM run_rows WHERE run_id IN (
+    SELECT q.run_id FROM queue q
+    WHERE CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
+            ELSE 'queued' END = :status
+        AND (:before IS NULL OR q.run_id < :before)
+        AND (:after_at IS NULL OR q.created >= :after_at) AND (:before_at IS NULL OR q.created < :before_at)
+    ORDER BY q.run_id DESC LIMIT :limit)
+ORDER BY run_id DESC;
+
+-- name: runs_completed
+-- Completed runs, newest first: most are.
+SELECT * FROM run_rows WHERE run_id IN (
+    SELECT e.run_id FROM ends e CROSS JOIN runs r ON r.run_id = e.run_id
+    WHERE e.status = :status AND (:before IS NULL OR e.run_id < :before)
+        AND (:after_at IS NULL OR r.created >= :after_at) AND (:before_at IS NULL OR r.created < :before_at)
+    ORDER BY e.run_id DESC LIMIT :limit)
+ORDER BY run_id DESC;
+
+-- name: runs_ended
+-- Runs that ended in another way, newest first.
+SELECT * FROM run_rows WHERE run_id IN (
+    SELECT e.run_id FROM ends e CROSS JOIN runs r ON r.run_id = e.run_id
+    WHERE e.status = :status AND e.status <> 'completed' AND (:before IS NULL OR e.run_id < :before)
+        AND (:after_at IS NULL OR r.created >= :after_at) AND (:before_at IS NULL OR r.created < :before_at)
+    ORDER BY e.run_id DESC LIMIT :limit)
+ORDER BY run_id DESC;
 
 -- name: runs_of_event
-SELECT r.run_id, r.function_id, r.revision, r.trigger,
-    coalesce(e.status, CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
-        ELSE 'queued' END) AS status,
-    r.created, coalesce(q.started, e.started), e.ended, r.event_ids, r.input, e.value, r.rerun_of, q.due, q.since, r.pool, q.runner_id,
-    q.blocked_on, q.attempt
-FROM run_events v JOIN runs r ON r.run_id = v.run_id LEFT JOIN ends e ON e.run_id = r.run_id LEFT JOIN queue q ON q.run_id = r.run_id
-WHERE v.event_id = :event AND (:function IS NULL OR r.function_id = :function) AND (:before IS NULL OR r.run_id < :before)
-    AND (:after_at IS NULL OR r.created >= :after_at) AND (:before_at IS NULL OR r.created < :before_at)
-    AND (:status IS NULL OR coalesce(e.status, CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
-        ELSE 'queued' END) = :status)
-ORDER BY r.run_id DESC LIMIT :limit;
+-- The runs that an event is the input of, newest first.
+SELECT * FROM run_rows
+WHERE run_id IN (SELECT v.run_id FROM run_events v WHERE v.event_id = :event)
+    AND (:function IS NULL OR function_id = :function) AND (:before IS NULL OR run_id < :before)
+    AND (:after_at IS NULL OR created >= :after_at) AND (:before_at IS NULL OR created < :before_at)
+    AND (:status IS NULL OR status = :status)
+ORDER BY run_id DESC LIMIT :limit;
+
+-- name: steps
+-- A run's journal, in the order recorded.
+SELECT step_id, occurrence, kind, ok, value, attempts, started, ended FROM steps WHERE run_id = ? ORDER BY rowid;
 
 -- name: attempts
-SELECT step_id, occurrence, attempt, started, ended, error, retry_at FROM attempts WHERE run_id = ? ORDER BY rowid;
+-- A run's failed tries.
+SELECT step_id, occurrence, attempt, started, ended, error, retry_at FROM attempts WHERE run_id = ? ORDER BY started, attempt;
 
 -- name: one_event
-SELECT id, name, data, ts, received, registry_version FROM events WHERE seq = (SELECT seq FROM event_ids WHERE id = ?);
+-- One event.
+SELECT id, name, data, ts, received, registry_version FROM events
+WHERE seq = (SELECT i.seq FROM event_ids i WHERE i.id = ?1) AND id = ?1;
 
 -- name: events
+-- Events, newest first.
 SELECT id, name, data, ts, received, registry_version FROM events
-WHERE (:before IS NULL OR seq < (SELECT seq FROM event_ids WHERE id = :before)) AND :name IS NULL ORDER BY seq DESC LIMIT :limit;
+WHERE :before IS NULL OR seq < (SELECT i.seq FROM event_ids i WHERE i.id = :before) ORDER BY seq DESC LIMIT :limit;
 
 -- name: events_named
+-- Events of one name, newest first.
 SELECT id, name, data, ts, received, registry_version FROM events
-WHERE name = :name AND (:before IS NULL OR seq < (SELECT seq FROM event_ids WHERE id = :before)) ORDER BY seq DESC LIMIT :limit;
+WHERE name = :name AND (:before IS NULL OR seq < (SELECT i.seq FROM event_ids i WHERE i.id = :before)) ORDER BY seq DESC LIMIT :limit;
 
 -- name: decisions
-SELECT function_id, decision, detail FROM decisions WHERE event_id = ? ORDER BY rowid;
+-- Why an event started nothing, though its name matched.
+SELECT function_id, decision, detail FROM decisions WHERE event_id = ? ORDER BY function_id, decision, detail;
 
 -- name: key_holders
-SELECT run_id FROM queue WHERE (key1 = ?1 OR key2 = ?1) AND runner_id IS NOT NULL ORDER BY run_id;
+-- Whose unexpired leases count under a concurrency key.
+SELECT q.run_id FROM queue q JOIN runners l ON l.runner_id = q.runner_id AND l.expires > ?2
+WHERE (q.key1 = ?1 OR q.key2 = ?1) AND q.runner_id IS NOT NULL ORDER BY q.run_id;
 
 -- name: ledger
+-- A schedule's ticks, newest first.
 SELECT due, outcome, reason, run_id FROM ticks WHERE schedule_id = ? ORDER BY due DESC LIMIT ?;
 
 -- name: stats
+-- The live figures by function.
 SELECT function_id,
-    sum(runner_id IS NULL AND state = 0 AND due <= ?1), sum(runner_id IS NULL AND state = 0 AND due > ?1), sum(runner_id IS NOT NULL),
-    sum(runner_id IS NULL AND state = 1), sum(runner_id IS NULL AND state = 2),
-    max(0, ?1 - coalesce(min(CASE WHEN runner_id IS NULL AND due <= ?1 THEN due END), ?1)), sum(blocked_on IS NOT NULL),
+    sum(runner_id IS NULL AND state = 0 AND blocked_on IS NULL AND due <= ?1), sum(runner_id IS NULL AND state = 0 AND due > ?1),
+    sum(runner_id IS NOT NULL), sum(runner_id IS NULL AND state = 1), sum(runner_id IS NULL AND state = 2),
+    ?1 - coalesce(min(CASE WHEN runner_id IS NULL AND blocked_on IS NULL AND due <= ?1 THEN due END), ?1), sum(blocked_on IS NOT NULL),
     max(0, ?1 - coalesce(min(CASE WHEN blocked_on IS NOT NULL THEN due END), ?1))
 FROM queue GROUP BY function_id ORDER BY function_id;
 
 -- name: stats_keys
+-- The most unexpired leases under any one key, by function.
 SELECT function_id, max(used) FROM (
-    SELECT function_id, count(*) AS used FROM queue WHERE runner_id IS NOT NULL AND key1 IS NOT NULL GROUP BY function_id, key1
+    SELECT function_id, key, count(*) AS used FROM (
+        SELECT q.function_id, q.key1 AS key FROM queue q JOIN runners l ON l.runner_id = q.runner_id AND l.expires > ?1
+            WHERE q.key1 IS NOT NULL
+        UNION ALL
+        SELECT q.function_id, q.key2 FROM queue q JOIN runners l ON l.runner_id = q.runner_id AND l.expires > ?1 WHERE q.key2 IS NOT NULL
+    ) GROUP BY function_id, key
 ) GROUP BY function_id;
 
 -- name: stats_revisions
-SELECT function_id, revision, sum(due <= ?1), sum(due > ?1) FROM queue WHERE runner_id IS NULL GROUP BY function_id, revision;
+-- Due and later items by revision.
+SELECT function_id, revision, sum(due <= ?1), sum(due > ?1) FROM queue WHERE runner_id IS NULL
+GROUP BY function_id, revision ORDER BY function_id, revision;
 
 -- name: stats_runners
+-- Every live lease.
 SELECT runner_id, pools, functions, slots, expires, draining FROM runners WHERE expires > ? ORDER BY runner_id;
 
 -- name: stats_overdue
-SELECT count(*) FROM queue WHERE runner_id IS NULL AND blocked_on IS NULL AND due <= ? AND recoveries < 5;
+-- Items that nobody took within a second of their due time.
+SELECT count(*) FROM queue WHERE runner_id IS NULL AND blocked_on IS NULL AND due <= ? - 1000000 AND recoveries < 5;

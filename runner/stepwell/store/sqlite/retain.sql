@@ -1,29 +1,59 @@
+-- What goes when it is old, each in batches of at most :most rows; :before is the instant (µs). Runs and what belongs to them go last.
+
 -- name: event_ids
-DELETE FROM event_ids WHERE received < ?;
+-- Ids are kept for the dedupe as long as their event, and for seven days at least.
+DELETE FROM event_ids WHERE id IN (SELECT i.id FROM event_ids i WHERE i.received < :ids_before LIMIT :most);
 
 -- name: events
-DELETE FROM events WHERE received < ?;
+-- Events, oldest first; not what a live run stands for, and never the newest, from which the next place is counted.
+DELETE FROM events WHERE seq IN (
+    SELECT e.seq FROM events e
+    WHERE e.received < :before AND e.seq < (SELECT max(seq) FROM events)
+        AND NOT EXISTS (SELECT 1 FROM run_events v JOIN queue q ON q.run_id = v.run_id WHERE v.event_id = e.id)
+    ORDER BY e.seq LIMIT :most);
 
 -- name: decisions
-DELETE FROM decisions WHERE received < ?;
-
--- name: steps
-DELETE FROM steps WHERE run_id IN (SELECT run_id FROM ends WHERE ended < ?);
-
--- name: attempts
-DELETE FROM attempts WHERE run_id IN (SELECT run_id FROM ends WHERE ended < ?);
-
--- name: run_events
-DELETE FROM run_events WHERE run_id IN (SELECT run_id FROM ends WHERE ended < ?);
-
--- name: runs
-DELETE FROM runs WHERE run_id IN (SELECT run_id FROM ends WHERE ended < ?);
-
--- name: ends
-DELETE FROM ends WHERE ended < ?;
+-- Decisions, oldest first.
+DELETE FROM decisions WHERE rowid IN (SELECT d.rowid FROM decisions d WHERE d.received < :before ORDER BY d.rowid LIMIT :most);
 
 -- name: idempotency
-DELETE FROM idempotency WHERE expires < ?;
+-- Keys that stand for nothing any more.
+DELETE FROM idempotency WHERE (function_id, key) IN (SELECT i.function_id, i.key FROM idempotency i WHERE i.expires <= :now LIMIT :most);
 
 -- name: ticks
-DELETE FROM ticks WHERE at < ?;
+-- Ledger rows; the newest of each schedule stays, for the next one is computed from it.
+DELETE FROM ticks WHERE (schedule_id, due) IN (
+    SELECT t.schedule_id, t.due FROM ticks t
+    WHERE t.at < :before AND t.due < (SELECT max(n.due) FROM ticks n WHERE n.schedule_id = t.schedule_id) LIMIT :most);
+
+-- name: schedules
+-- Schedules that are no longer registered and have no ledger left.
+DELETE FROM schedules WHERE schedule_id IN (
+    SELECT s.schedule_id FROM schedules s
+    WHERE NOT s.active AND max(s.last_due, s.created) < :before
+        AND NOT EXISTS (SELECT 1 FROM ticks t WHERE t.schedule_id = s.schedule_id) LIMIT :most);
+
+-- name: old_runs
+-- Runs that ended before, oldest first.
+SELECT json_group_array(o.run_id) FROM (SELECT e.run_id FROM ends e WHERE e.ended < :before ORDER BY e.run_id LIMIT :most) o;
+
+-- name: old_steps
+-- Their journals.
+DELETE FROM steps WHERE run_id IN (SELECT value FROM json_each(:runs));
+
+-- name: old_attempts
+-- Their failed tries.
+DELETE FROM attempts WHERE run_id IN (SELECT value FROM json_each(:runs));
+
+-- name: old_run_events
+-- What they stood for.
+DELETE FROM run_events WHERE run_id IN (SELECT value FROM json_each(:runs))
+    AND event_id IN (SELECT e.value FROM runs r, json_each(r.event_ids) e WHERE r.run_id IN (SELECT value FROM json_each(:runs)));
+
+-- name: old_rows
+-- The runs.
+DELETE FROM runs WHERE run_id IN (SELECT value FROM json_each(:runs));
+
+-- name: old_ends
+-- Their last words.
+DELETE FROM ends WHERE run_id IN (SELECT value FROM json_each(:runs));

@@ -1,8 +1,8 @@
 """A pile under way, and the two shapes of statement that it is written with.
 
-Every call of SQLite gives up the interpreter's lock, and a busy event loop hands it back only after 5 ms: what a pile costs is counted
-in calls, not in rows. So a kind goes in by a few `INSERT`s of many rows, everything else takes its keys as one JSON array, and
-what is read comes back as one row that holds a JSON array.
+Every call of SQLite gives up the interpreter's lock, and a busy event loop hands it back only after 5 ms: what a pile costs is
+counted in calls, not in rows. So a kind goes in by a few `INSERT`s of many rows, all else takes its keys as one JSON array, and
+what is read comes back as one row that holds JSON.
 """
 
 import re
@@ -51,8 +51,8 @@ class Writing:
         self.cursor.execute(SQL[name], args)
         return self.connection.changes()
 
-    def read(self, name: str, *args: Any) -> list[Any]:
-        """The JSON array that a named statement returns."""
+    def read(self, name: str, *args: Any) -> Any:
+        """The JSON array or object that a named statement returns."""
         return orjson.loads(self.cursor.execute(SQL[name], args).fetchone()[0])
 
     def insert(self, name: str, flat: list[Any]) -> int:
@@ -85,5 +85,5 @@ def _sizes(name: str) -> tuple[int, list[tuple[int, LiteralString]]]:
     if found is None:
         raise ValueError(f"{name} is no INSERT of values")
     head, row, tail = found.groups()
-    texts = [(rows, cast("LiteralString", head + ", ".join([row] * rows) + tail)) for rows in AT_ONCE]
-    return row.count("?"), texts
+    texts = [(rows, head + ", ".join([row] * rows) + tail) for rows in AT_ONCE]
+    return row.count("?"), cast("list[tuple[int, LiteralString]]", texts)

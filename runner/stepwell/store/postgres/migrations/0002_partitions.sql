@@ -27,7 +27,7 @@ language sql immutable as $$
 $$;
 
 create function make_day(wanted date) returns boolean
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current set lock_timeout = '2s' as $$
 -- Make the day's partitions; rows of that day that the DEFAULT partition caught meanwhile move into them.
 declare
     t record;
@@ -57,7 +57,7 @@ begin
 end $$;
 
 create function drop_day(unwanted date) returns integer
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current set lock_timeout = '2s' as $$
 declare
     t record;
     dropped integer := 0;

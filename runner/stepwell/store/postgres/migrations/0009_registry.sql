@@ -4,7 +4,7 @@ create function register(
     p_owner text, f_id text[], f_revision text[], f_pool text[], f_spec bytea[],
     c_id text[], c_function text[], c_cron bytea[], c_int bigint[]
 ) returns bigint
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current set lock_timeout = '5s' as $$
 -- Make these the owner's functions and schedules; the version moves only if something changed. `c_int`: created, last_due, next_due.
 declare
     v_changed integer := 0;
@@ -47,7 +47,7 @@ begin
 end $$;
 
 create function listen_on(p_name text[], p_path text[]) returns bigint
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current set lock_timeout = '5s' as $$
 declare
     v_count integer;
 begin
@@ -74,7 +74,7 @@ language sql set search_path from current as $$
 $$;
 
 create function leave(p_runner text, p_now bigint) returns integer
-language plpgsql set search_path from current as $$
+language plpgsql set search_path from current set lock_timeout = '5s' as $$
 -- A drained runner's last act: nothing that it still holds is counted as a failure of the run.
 declare
     v_now constant bigint := coalesce(p_now, (extract(epoch from clock_timestamp()) * 1000000)::bigint);

@@ -5,14 +5,15 @@ CREATE TABLE registry (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER 
 INSERT INTO registry VALUES (1, 1);
 
 CREATE TABLE functions (
-    function_id TEXT PRIMARY KEY, revision TEXT NOT NULL, pool TEXT NOT NULL, owner TEXT NOT NULL, spec BLOB NOT NULL
+    function_id TEXT PRIMARY KEY, revision TEXT NOT NULL, pool TEXT NOT NULL, owner TEXT NOT NULL, spec BLOB NOT NULL,
+    active INTEGER NOT NULL DEFAULT 1
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE listens (name TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (name, path)) STRICT, WITHOUT ROWID;
 
 CREATE TABLE schedules (
     schedule_id TEXT PRIMARY KEY, function_id TEXT NOT NULL, owner TEXT NOT NULL, cron BLOB NOT NULL, created INTEGER NOT NULL,
-    last_due INTEGER NOT NULL, next_due INTEGER NOT NULL, last_run TEXT
+    last_due INTEGER NOT NULL, next_due INTEGER NOT NULL, last_run TEXT, active INTEGER NOT NULL DEFAULT 1
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ticks (
@@ -48,6 +49,8 @@ CREATE TABLE run_events (event_id TEXT NOT NULL, run_id TEXT NOT NULL, PRIMARY K
 CREATE TABLE ends (
     run_id TEXT PRIMARY KEY, status TEXT NOT NULL, value BLOB NOT NULL, started INTEGER, ended INTEGER NOT NULL, epoch INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX ends_not_completed ON ends (status, run_id) WHERE status <> 'completed';
+-- Rows are appended, so their rowids tell the order in which a run's steps were recorded.
 CREATE TABLE steps (
     run_id TEXT NOT NULL, step_id TEXT NOT NULL, occurrence INTEGER NOT NULL, kind INTEGER NOT NULL, ok INTEGER NOT NULL,
     value BLOB NOT NULL, attempts INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL, epoch INTEGER NOT NULL,
@@ -55,14 +58,13 @@ CREATE TABLE steps (
 ) STRICT;
 CREATE TABLE attempts (
     run_id TEXT NOT NULL, step_id TEXT NOT NULL, occurrence INTEGER NOT NULL, attempt INTEGER NOT NULL, started INTEGER NOT NULL,
-    ended INTEGER NOT NULL, error BLOB NOT NULL, retry_at INTEGER
-) STRICT;
-CREATE INDEX attempts_by_run ON attempts (run_id);
+    ended INTEGER NOT NULL, error BLOB NOT NULL, retry_at INTEGER, PRIMARY KEY (run_id, step_id, occurrence, attempt, started)
+) STRICT, WITHOUT ROWID;
 
 -- Live runs only; a row goes with its run's end.
 CREATE TABLE queue (
     run_id TEXT PRIMARY KEY, function_id TEXT NOT NULL, revision TEXT NOT NULL, pool TEXT NOT NULL, priority INTEGER NOT NULL,
-    due INTEGER NOT NULL, state INTEGER NOT NULL, since INTEGER NOT NULL, created INTEGER NOT NULL, runner_id TEXT,
+    due INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, since INTEGER NOT NULL, created INTEGER NOT NULL, runner_id TEXT,
     epoch INTEGER NOT NULL DEFAULT 0, inbox INTEGER NOT NULL DEFAULT 0, key1 TEXT, key2 TEXT, blocked_on TEXT,
     attempt INTEGER NOT NULL DEFAULT 0, attempt_steps INTEGER NOT NULL DEFAULT 0, recoveries INTEGER NOT NULL DEFAULT 0,
     recovered_steps INTEGER NOT NULL DEFAULT 0, started INTEGER, deadline INTEGER,
@@ -87,3 +89,12 @@ CREATE TABLE idempotency (
     function_id TEXT NOT NULL, key TEXT NOT NULL, run_id TEXT NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (function_id, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE outbox (run_id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- A run as people look at it.
+CREATE VIEW run_rows AS
+SELECT r.run_id, r.function_id, r.revision, r.trigger,
+    coalesce(e.status, CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
+        ELSE 'queued' END) AS status,
+    r.created, coalesce(q.started, e.started) AS started, e.ended, r.event_ids, r.input, e.value, r.rerun_of, q.due, q.since, r.pool,
+    q.runner_id, q.blocked_on, q.attempt
+FROM runs r LEFT JOIN ends e ON e.run_id = r.run_id LEFT JOIN queue q ON q.run_id = r.run_id;

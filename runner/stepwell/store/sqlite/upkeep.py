@@ -1,0 +1,79 @@
+"""Retention and the doctor of a well in SQLite."""
+
+from collections.abc import Callable
+from typing import Any, LiteralString, TypeVar
+
+from stepwell.store.records import Violation
+from stepwell.store.sqlite.driver import Connection, Cursor
+from stepwell.store.sqlite.thread import ConnectionThread, snapshot, transaction
+from stepwell.store.statements import load
+
+T = TypeVar("T")
+BATCH = 500
+"""Rows a transaction: the writer thread is never away for long."""
+IDS_KEPT = 7 * 86_400_000_000
+"""How long an event id is remembered, at least."""
+AGED = ("event_ids", "events", "decisions", "idempotency", "ticks", "schedules")
+OF_RUNS = ("old_steps", "old_attempts", "old_run_events", "old_rows", "old_ends")
+
+
+class Upkeep:
+    """The verbs of upkeep."""
+
+    _writer: ConnectionThread
+    _reader: ConnectionThread
+
+    def _now(self, now: int | None) -> int:
+        raise NotImplementedError
+
+    async def _write(self, work: Callable[[Connection, Cursor], T]) -> T:
+        return await self._writer.run(lambda connection: transaction(connection, lambda cursor: work(connection, cursor)))
+
+    async def retain(self, keep: int, now: int | None = None) -> int:
+        """Drop history older than `keep` µs that no live run needs, in small transactions; return how many rows went."""
+        statements = load("stepwell.store.sqlite", "retain.sql")
+        at = self._now(now)
+        args = {"now": at, "before": at - keep, "ids_before": at - max(keep, IDS_KEPT), "most": BATCH}
+        gone = 0
+        for name in AGED:
+            while count := await self._write(_deleting(statements[name], args)):
+                gone += count
+        while count := await self._write(lambda connection, cursor: _delete_runs(connection, cursor, statements, args)):
+            gone += count
+        return gone
+
+    async def doctor(self, now: int | None = None) -> list[Violation]:
+        """Run the invariants that rows can show and return the broken ones."""
+        at = self._now(now)
+        return await self._reader.run(lambda connection: snapshot(connection, lambda cursor: _examine(cursor, at)))
+
+
+def _deleting(text: LiteralString, args: dict[str, Any]) -> Callable[[Connection, Cursor], int]:
+    # SQLite takes no name that a statement lacks.
+    used = {name: value for name, value in args.items() if f":{name}" in text}
+
+    def work(connection: Connection, cursor: Cursor) -> int:
+        cursor.execute(text, used)
+        return connection.changes()
+
+    return work
+
+
+def _delete_runs(connection: Connection, cursor: Cursor, statements: dict[str, LiteralString], args: dict[str, Any]) -> int:
+    before = connection.total_changes()
+    (runs,) = cursor.execute(statements["old_runs"], {"before": args["before"], "most": args["most"]}).fetchone()
+    if runs == "[]":
+        return 0
+    for name in OF_RUNS:
+        cursor.execute(statements[name], {"runs": runs})
+    return connection.total_changes() - before
+
+
+def _examine(cursor: Cursor, now: int) -> list[Violation]:
+    found: list[Violation] = []
+    for name, text in load("stepwell.store.sqlite", "doctor.sql").items():
+        statement = text.split("\n", 1)[0].removeprefix("-- ")
+        rows = cursor.execute(text, {"now": now} if ":now" in text else ()).fetchall()
+        if rows:
+            found.append(Violation(name.split("_")[0], statement, tuple(str(row[0]) for row in rows[:10])))
+    return found
