@@ -52,15 +52,22 @@ def decode(data: bytes, hint: Any = UNTYPED) -> Any:
     return orjson.loads(data) if codec is None else codec.load(data, "result")
 
 
-def read(data: bytes, where: str) -> Any:
-    """Somebody else's JSON as a value that `encode` takes. Raises orjson.JSONDecodeError for what is no JSON.
+def parse(data: bytes, where: str) -> Any:
+    """Somebody else's JSON. Raises orjson.JSONDecodeError for what is no JSON.
 
     Unlike `decode` it refuses (ValueRefused) what would change silently: integers over 64 bits, which orjson makes floats of.
+    Whether `encode` takes the value is not looked at.
     """
     value = orjson.loads(data)
-    _write(value, where)
     if _LONG in data.translate(_DIGITS):
         json.loads(data, parse_int=lambda digits: _check_digits(digits, where))
+    return value
+
+
+def read(data: bytes, where: str) -> Any:
+    """Somebody else's JSON as a value that `encode` takes. Raises as `parse` does, and ValueRefused for what it would refuse."""
+    value = parse(data, where)
+    _write(value, where)
     return value
 
 

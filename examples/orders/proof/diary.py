@@ -40,7 +40,7 @@ def compare(diary: str, steps: Mapping[str, Sequence[dict[str, Any]]], pids: Seq
             faults.append(f"{_name(one)} was recorded before the kill and began {before} times before it, {after} times after it")
         elif ended >= killed_at and (before > 1 or after != 1):
             faults.append(f"{_name(one)} was recorded after the kill and began {before} times before it, {after} times after it")
-        repeated += before == after == 1
+        repeated += ended >= killed_at and before == after == 1
     return Compared(begun.total(), repeated, tuple(faults))
 
 

@@ -10,6 +10,7 @@ from .expected import Calls
 
 NO_DIARY = frozenset({"thank-customer"})
 """Its code lies in a manifest and stands alone."""
+RECORDED = frozenset({"COMPLETED", "FAILED"})
 OURS = ("stepwell/", "inngest/")
 
 
@@ -52,7 +53,7 @@ def _calls(
     counted: defaultdict[str, Counter[str]] = defaultdict(Counter[str])
     for run in runs:
         for row in steps[run["run_id"]]:
-            if row["kind"] != "CODE":
+            if row["kind"] != "CODE" and row["status"] in RECORDED:
                 counted["steps"][run["function_id"]] += 1
                 counted["retries"][run["function_id"]] += row["attempts"] - 1
     return Calls(

@@ -27,7 +27,7 @@ async def read_json(request: Request, thing: str, most: int, most_list: int = 0)
     if not body.strip(BLANKS):
         raise HTTPException(400, "the body is empty; it is JSON")
     try:
-        return values.read(body, "body")
+        return values.parse(body, thing)
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f"the body is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
 
