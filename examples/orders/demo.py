@@ -95,7 +95,7 @@ def _off_the_clock(found: Found) -> list[str]:
 def _print_rest(day: Day, found: Found, compared: Compared) -> None:
     print(f"\n  {compared.bodies} step bodies ran; the kill cut {compared.repeated} off, and only those ran again")
     print(f"  {day.sender.resent} events were sent again because the kill came before their answer")
-    print(f"  {found.ticks} cron ticks fired meanwhile")
+    print(f"  cron ticks that fired meanwhile: {found.ticks}")
 
 
 def _verdict(faults: list[str]) -> int:

@@ -16,7 +16,6 @@ from stepwell import Context
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.sqlite import SqliteStore
 
-
 ONE, FIVE, TWENTY = steps("one", 1), steps("five", 5), steps("twenty", 20)
 
 

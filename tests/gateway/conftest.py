@@ -9,8 +9,8 @@ import pytest
 from postgres_server import postgres, postgres_dsn  # noqa: F401  # fixtures
 
 from stepwell.clock import SystemClock
-from stepwell.engine.well import Well
 from stepwell.decorator import Function
+from stepwell.engine.well import Well
 from stepwell.gateway.app import make_app
 from stepwell.metrics import Metrics
 from stepwell.settings import GatewaySettings

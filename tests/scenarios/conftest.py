@@ -12,7 +12,6 @@ import pytest_asyncio
 from stepwell.store.postgres import PostgresStore
 from stepwell.testing import Durable
 
-
 SCHEMA = "scenarios"
 TABLES = """
 select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -291,7 +291,7 @@ class Durable:
                 self.recorded[row.run_id] = [one.step.step_id for one in await self.store.steps(row.run_id)]
 
     def _new_well(self) -> Well:
-        return Well(self.store, self.clock, self.metrics, "test", self.ids)
+        return Well(cast("Store", self.store), self.clock, self.metrics, "test", self.ids)
 
     async def _up(self) -> None:
         if not self._opened:
@@ -316,5 +316,5 @@ def _plain(outcome: tuple[str, bytes | None, list[str]]) -> tuple[str, Any, list
     status, value, steps = outcome
     decoded = values.decode(value) if value is not None else None
     if isinstance(decoded, dict):
-        decoded.pop("stack", None)
+        decoded = {key: one for key, one in cast("dict[str, Any]", decoded).items() if key != "stack"}
     return status, decoded, steps
