@@ -28,18 +28,19 @@ ORDER = ("ts", "level", "msg", "component", "namespace", "logger", "function", "
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose code is running. `replaying` tells whether it is where it has been before."""
+    """Whose code is running. `replaying` tells whether it has been there before; `attempt` may be a question, asked each time."""
 
     run_id: str
     function_id: str
     step: str | None
-    attempt: int
+    attempt: int | Callable[[], int]
     replaying: Callable[[], bool]
 
     @property
     def fields(self) -> dict[str, Any]:
         """What every line of this code carries."""
-        fields: dict[str, Any] = {"run_id": self.run_id, "function": self.function_id, "attempt": self.attempt}
+        attempt = self.attempt if isinstance(self.attempt, int) else self.attempt()
+        fields: dict[str, Any] = {"run_id": self.run_id, "function": self.function_id, "attempt": attempt}
         if self.step is not None:
             fields["step"] = self.step
         return fields

@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from stepwell.beat import Beat
 from stepwell.decorator import Function
 from stepwell.engine.committer import Op
 from stepwell.engine.execution import Code, Deps, Execution
+from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreUnavailable
 from stepwell.invoke import LocalCode
@@ -63,6 +66,7 @@ class Worker:
         self._reserved: set[str] = set()
         self._nudged = asyncio.Event()
         self._left = asyncio.Event()
+        self._log = structlog.get_logger("stepwell.worker")
         self._next_due = FOREVER
         self._next_sweep = 0
         self._stopping = False
@@ -105,13 +109,14 @@ class Worker:
     async def replace(self, functions: Sequence[Function[Any, Any]]) -> None:
         """Execute these functions from now on; live runs go on with the new code from their journal."""
         everything = [*functions, *(one.on_failure for one in functions if one.on_failure is not None)]
-        self.functions = tuple(everything)
-        self.codes = {one.id: LocalCode(one) for one in everything}
+        by_id = {one.id: one for one in everything}
+        self.functions = tuple(by_id.values())
+        self.codes = {one.id: LocalCode(one) for one in self.functions}
         for execution in list(self.warm.values()):
             execution.put_away()
         self.warm.clear()
         if self.options.register:
-            specs = [(one.spec, revision_of(one)) for one in everything]
+            specs = [(one.spec, revision_of(one)) for one in self.functions]
             await self.well.register(self.options.owner, specs, self.options.pool)
         if self._loop_task is not None:
             await self._enrol()
@@ -294,6 +299,8 @@ class Worker:
             del self.running[execution.run_id]
             self._left.set()
         if end is not None:
+            if end.status is RunStatus.FAILED:
+                self._log.warning("run failed", run_id=execution.run_id, function=execution.claimed.function_id)
             execution.metrics.finished(end.status, (self.well.clock.now() - execution.claimed.created) / SECOND)
         if self._wants_room():
             self._nudge()

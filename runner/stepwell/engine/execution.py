@@ -319,12 +319,16 @@ class Execution:
     def may_buffer(self) -> bool:
         """Whether checkpointing lets results wait for their commit while the next body runs."""
         rule = self.code.spec.checkpointing
-        if rule.buffered_steps <= 1 or len(self.unwritten.steps) >= rule.buffered_steps:
+        if rule.buffered_steps <= 1 or len(self.unwritten.steps) >= rule.buffered_steps or self.unwritten.opens:
             return False
         now = self.deps.clock.now()
         if rule.max_interval is not None and now - self.wrote_at >= microseconds(rule.max_interval):
             return False
         return rule.max_runtime is None or now - self.began < microseconds(rule.max_runtime)
+
+    def only_sleeps(self) -> bool:
+        """Whether nothing is unwritten but that sleeps are over: it follows from their due times, so no body waits for it."""
+        return not self._writing and all(row.kind is StepKind.SLEEP for row in self.unwritten.steps)
 
     async def hold_lease(self) -> None:
         """Come back once this execution may start a body: leased, and not being drained."""
@@ -538,6 +542,8 @@ class Execution:
             self.deps.refresh(self)
         elif self.passing is None or self.passing.closing:
             self.begin()
+        elif self._earliest() <= (now := self.deps.clock.now()) and not self.passing.ended:
+            self._fire(now)
         else:
             self.touch()
 

@@ -272,7 +272,7 @@ async def invoke(passing: Pass, step_id: str, target: str, data: Mapping[str, An
 async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | None:
     """Call the body once; its row, or None where another try is due later."""
     execution = passing.execution
-    if not execution.may_buffer():
+    if not (execution.may_buffer() or execution.only_sleeps()):
         await execution.flush()
     await execution.hold_lease()
     _still_open(passing)
@@ -348,7 +348,8 @@ def _failed(passing: Pass, key: Key, body: Body, tried: AttemptRow, error: Excep
         passing.attempt = 0
         return row
     execution.metrics.retried(type(error).__name__, (due - tried.ended) / 1e6, (tried.ended - tried.started) / 1e6)
-    execution.open_wait(Wait(StepKind.RUN, *key, due, tried.ended, attempt=tried.attempt + 1, detail=encoded))
+    detail = values.canonical({**values.decode(encoded), "tries": retries + 1})
+    execution.open_wait(Wait(StepKind.RUN, *key, due, tried.ended, attempt=tried.attempt + 1, detail=detail))
     return None
 
 

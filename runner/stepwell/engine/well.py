@@ -225,15 +225,24 @@ class Well:
         """What follows from every commit: counters, wake-ups here and in other processes, ends to tell."""
         for start, outcome in zip(pile.starts, result.starts, strict=True):
             self.metrics.of(start.function_id).created(start.trigger, landed=outcome.landed, skipped=outcome.skipped)
+        cancelled = [one.run_id for one, status in zip(pile.cancels, result.cancels, strict=True) if status is one.status]
+        if cancelled:
+            self.spawn(self._count_cancelled(cancelled, result.now))
         if result.ready or result.touched:
             for wake in self.woke:
                 wake(result.ready, result.touched)
             self.spawn(self.store.hint(",".join(result.ready)))
         if pile.system_events:
             ended = [turn.run_id for turn, done in zip(pile.turns, result.turns, strict=True) if done.landed and turn.ends]
-            cancelled = [one.run_id for one, done in zip(pile.cancels, result.cancels, strict=True) if done is not None]
             if ended or cancelled:
                 self.spawn(self.tell_ends([*ended, *cancelled]))
+
+    async def _count_cancelled(self, run_ids: Sequence[str], ended: int) -> None:
+        """Count the runs that this commit ended; one that had ended before is not counted again."""
+        for run_id in run_ids:
+            row = await self.store.run(run_id)
+            if row is not None and row.ended == ended:
+                self.metrics.of(row.function_id).ended_elsewhere(row.status)
 
     def _heard(self, payload: str) -> None:
         pools = tuple(payload.split(",")) if payload else ()

@@ -197,8 +197,8 @@ class Timeouts(Option):
 class Checkpointing(Option):
     """When finished steps are written down: by default each one before the next begins.
 
-    Up to `buffered_steps` may wait to be written together, none longer than `max_interval`; a crash repeats those. After
-    `max_runtime` in one go the execution is put away, and the run goes on from its journal.
+    Up to `buffered_steps` may wait to be written together, none longer than `max_interval`; a crash repeats those. An
+    execution that has lasted `max_runtime` buffers no more.
     """
 
     max_runtime: Bound | None = None

@@ -15,6 +15,9 @@ POISON = 5
 ROUNDS = 20
 """How often a claim looks again because what it found was blocked; the next claim goes on from there."""
 
+WIDER = 256
+"""How many more rows such a look takes."""
+
 Row = tuple[int, str, str, str | None, str | None]
 """Something due: its due time, run, function and concurrency keys."""
 
@@ -44,47 +47,53 @@ def _pick(writing: Writing, asked: Claim) -> list[Row]:
     limits = {limit.function_id: limit for limit in asked.limits if limit.first or limit.second}
     functions = listed(asked.functions)
     used: dict[str, int] = {}
-    picked: list[Row] = []
+    picked: dict[str, Row] = {}
+    look_at = asked.room
     for _round in range(ROUNDS):
-        want = asked.room - len(picked)
-        own = {row[1] for row in picked}
         rows = sorted(
             tuple(row)
             for pool in asked.pools
-            for row in _read(writing, "claimable", pool, writing.now, POISON, functions, asked.room)
-            if row[1] not in own
-        )[:want]
-        blocked = _admit(writing, rows, limits, used)
-        picked += [row for row in rows if row[1] not in blocked]
-        if not blocked or len(picked) >= asked.room:
+            for row in _read(writing, "claimable", pool, writing.now, POISON, functions, look_at)
+            if row[1] not in picked
+        )
+        if not _admit(writing, rows, (limits, used), (picked, asked.room)):
             break
-    return picked
+        look_at = asked.room + WIDER
+    return list(picked.values())
 
 
-def _admit(writing: Writing, rows: Sequence[Row], limits: dict[str, Limit], used: dict[str, int]) -> dict[str, str]:
-    """Count rows under their keys and block those that find one full; the key that blocks each."""
+def _admit(
+    writing: Writing, rows: Sequence[Row], keys: tuple[dict[str, Limit], dict[str, int]], into: tuple[dict[str, Row], int]
+) -> bool:
+    """Pick rows until there are enough, and block those that find a key full; whether it is worth looking for more."""
+    limits, used = keys
+    picked, room = into
     keyed = {row[1]: _limited(row, limits) for row in rows} if limits else {}
-    unknown = {key for keys in keyed.values() for key, _most in keys} - used.keys()
+    unknown = {key for limited in keyed.values() for key, _most in limited} - used.keys()
     if unknown:
         used.update(_read(writing, "leases_under", listed(unknown)))
     blocked: dict[str, str] = {}
-    for run_id, keys in keyed.items():
-        full = next((key for key, most in keys if used[key] >= most), None)
+    for row in rows:
+        if len(picked) >= room:
+            break
+        limited = keyed.get(row[1], ())
+        full = next((key for key, most in limited if used[key] >= most), None)
         if full is not None:
-            blocked[run_id] = full
+            blocked[row[1]] = full
             continue
-        for key in {key for key, _most in keys}:
+        picked[row[1]] = row
+        for key in {key for key, _most in limited}:
             used[key] += 1
     if blocked:
         writing.cursor.execute(SQL["block"], (listed(blocked.items()),))
-    return blocked
+    return bool(blocked) and len(picked) < room
 
 
-def _limited(row: Row, limits: dict[str, Limit]) -> list[tuple[str, int]]:
+def _limited(row: Row, limits: dict[str, Limit]) -> Sequence[tuple[str, int]]:
     _due, _run_id, function_id, key1, key2 = row
     limit = limits.get(function_id)
     if limit is None:
-        return []
+        return ()
     return [(key, most) for key, most in ((key1, limit.first), (key2, limit.second)) if key is not None and most > 0]
 
 

@@ -1,0 +1,148 @@
+"""What people look at: runs by any filter with cursors, journals, live figures."""
+
+from conformance.build import SECOND, T0, Well, cancel, done, failed, park, run_id, start, step, turn, wait
+
+from stepwell.engine.run import RunStatus
+from stepwell.store.records import FunctionStats, Limit, Parked, RunFilter, StepKind
+
+
+async def listed(well: Well, **which: object) -> list[int]:
+    """The numbers of the runs that a filter finds."""
+    return [int(one.run_id[10:]) for one in await well.store.runs(RunFilter(**which))]  # type: ignore[arg-type]
+
+
+async def test_runs_by_filter(well: Well) -> None:
+    """Runs come newest first, by function, status, event, time and cursor, in any combination."""
+    for number in range(1, 8):
+        await well.start(
+            start(
+                number,
+                "g" if number % 2 == 0 else "f",
+                created=T0 + number,
+                event_ids=("e",) if number < 5 else (),
+                due=T0 + 500 * SECOND if number == 1 else T0,
+                rerun_of=run_id(number - 2) if number > 2 else None,
+            )
+        )
+    held = {one.run_id: one for one in (await well.claim()).claimed}
+    nap = wait("nap", StepKind.SLEEP, due=T0 + 900 * SECOND)
+    await well.commit(
+        turns=(
+            turn(held[run_id(3)], opens=(nap,), then=park(T0 + 900 * SECOND, Parked.SLEEPING)),
+            turn(held[run_id(4)], opens=(wait("paid"),), then=park()),
+            turn(held[run_id(5)], then=done()),
+            turn(held[run_id(6)], then=failed()),
+        ),
+        cancels=(cancel(7),),
+    )
+    assert await listed(well) == [7, 6, 5, 4, 3, 2, 1]
+    assert await listed(well, limit=3) == [7, 6, 5]
+    assert await listed(well, limit=3, before=run_id(5)) == [4, 3, 2]
+    assert await listed(well, function_id="g") == [6, 4, 2]
+    assert await listed(well, function_id="g", before=run_id(6), limit=1) == [4]
+    assert await listed(well, function_id="h") == []
+    statuses = [await listed(well, status=status) for status in RunStatus]
+    assert dict(zip(RunStatus, statuses, strict=True)) == {
+        RunStatus.QUEUED: [1],
+        RunStatus.RUNNING: [2],
+        RunStatus.SLEEPING: [3],
+        RunStatus.WAITING: [4],
+        RunStatus.COMPLETED: [5],
+        RunStatus.FAILED: [6],
+        RunStatus.CANCELLED: [7],
+        RunStatus.SKIPPED: [],
+    }
+    assert await listed(well, status=RunStatus.FAILED, function_id="g") == [6]
+    assert await listed(well, status=RunStatus.FAILED, function_id="f") == []
+    assert await listed(well, status=RunStatus.RUNNING, function_id="g", before=run_id(2)) == []
+    assert await listed(well, event_id="e") == [4, 3, 2, 1]
+    assert await listed(well, event_id="e", status=RunStatus.WAITING) == [4]
+    assert await listed(well, event_id="e", function_id="f", before=run_id(3)) == [1]
+    assert await listed(well, created_after=T0 + 3, created_before=T0 + 6) == [5, 4, 3]
+    assert await listed(well, created_after=T0 + 3, status=RunStatus.SLEEPING) == [3]
+    assert await listed(well, created_before=T0 + 5, status=RunStatus.COMPLETED) == []
+    assert await listed(well, created_before=T0 + 5, function_id="f") == [3, 1]
+
+
+async def test_skipped_runs_are_listed(well: Well) -> None:
+    """Skipped starts are found by their status."""
+    key = {"idempotency_key": "k", "idempotency_until": T0 + SECOND}
+    await well.commit(starts=(start(1, **key), start(2, **key), start(3, **key)))
+    assert await listed(well, status=RunStatus.SKIPPED) == [3, 2]
+    assert await listed(well, status=RunStatus.SKIPPED, before=run_id(3), limit=5) == [2]
+
+
+async def test_an_unknown_run(well: Well) -> None:
+    """There is nothing to tell of a run that never was."""
+    assert await well.store.run(run_id(1)) is None
+    assert await well.store.steps(run_id(1)) == []
+    assert await well.store.journals([run_id(1)]) == {}
+    assert await well.store.journals([]) == {}
+
+
+async def test_journals_of_several_runs(well: Well) -> None:
+    """Journals of many runs come in one read, each with its own steps and waits; ended runs have none."""
+    one, two, three = [await well.running(number) for number in (1, 2, 3)]
+    await well.commit(
+        turns=(
+            turn(one, step("b"), step("a"), opens=(wait("w"),)),
+            turn(two, step("c")),
+            turn(three, step("d"), then=done()),
+        )
+    )
+    found = await well.store.journals([run_id(2), run_id(1), run_id(3)])
+    assert {key: ([s.step_id for s in journal.steps], [w.step_id for w in journal.waits]) for key, journal in found.items()} == {
+        run_id(1): (["b", "a"], ["w"]),
+        run_id(2): (["c"], []),
+    }
+
+
+async def test_the_live_figures(well: Well) -> None:
+    """The figures count each live run of a function by what it does, with the ages of the oldest due and blocked."""
+    limits = (Limit("f", 1),)
+    await well.start(
+        start(1, concurrency=("k",)),
+        start(2, concurrency=("k",), due=T0 + 2 * SECOND),
+        start(3, due=T0 + 900 * SECOND),
+        start(4, "g", revision="r2"),
+        start(5, "g"),
+    )
+    well.later(3)
+    held = {one.run_id: one for one in (await well.claim(limits=limits)).claimed}
+    nap = wait("nap", StepKind.SLEEP, due=T0 + 5 * SECOND)
+    await well.commit(
+        turns=(
+            turn(held[run_id(4)], opens=(nap,), then=park(T0 + 5 * SECOND, Parked.SLEEPING)),
+            turn(held[run_id(5)], opens=(wait("a"),), then=park()),
+        )
+    )
+    await well.start(start(6, due=T0 + SECOND))
+    well.later(4)
+    stats = await well.store.stats(well.now)
+    assert stats.now == well.now
+    assert stats.functions == (
+        FunctionStats(
+            function_id="f",
+            queued_due=1,
+            queued_later=1,
+            running=1,
+            sleeping=0,
+            waiting=0,
+            oldest_due_age=6 * SECOND,
+            blocked=1,
+            oldest_blocked_age=5 * SECOND,
+            fullest_key=1,
+            revision_due=(("r1", 2, 1),),
+        ),
+        FunctionStats("g", 0, 0, 0, 1, 1, 2 * SECOND, 0, 0, 0, (("r1", 0, 1), ("r2", 1, 0))),
+    )
+    assert stats.timers_overdue == 2
+    assert [one.runner_id for one in stats.runners] == ["A", "B"]
+
+
+async def test_figures_of_an_empty_well(well: Well) -> None:
+    """An empty well has no figures but its live runners."""
+    stats = await well.store.stats(well.now)
+    assert (stats.functions, stats.timers_overdue) == ((), 0)
+    well.later(60)
+    assert (await well.store.stats(well.now)).runners == ()
