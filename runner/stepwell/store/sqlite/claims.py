@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -42,51 +43,62 @@ def _read(writing: Writing, name: str, *args: Any) -> Any:
 # --- the claim ---
 
 
+@dataclass(slots=True)
+class Picking:
+    """What a claim has picked so far, the limits, and the leases under each key that it met, its own included."""
+
+    room: int
+    limits: dict[str, Limit]
+    used: dict[str, int] = field(default_factory=dict[str, int])
+    picked: dict[str, Row] = field(default_factory=dict[str, Row])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are enough."""
+        return len(self.picked) >= self.room
+
+
 def _pick(writing: Writing, asked: Claim) -> list[Row]:
     """What is due, in the order of due times, but for those whose concurrency key is full."""
-    limits = {limit.function_id: limit for limit in asked.limits if limit.first or limit.second}
+    picking = Picking(asked.room, {limit.function_id: limit for limit in asked.limits if limit.first or limit.second})
     functions = listed(asked.functions)
-    used: dict[str, int] = {}
-    picked: dict[str, Row] = {}
     look_at = asked.room
     for _round in range(ROUNDS):
         rows = sorted(
             tuple(row)
             for pool in asked.pools
             for row in _read(writing, "claimable", pool, writing.now, POISON, functions, look_at)
-            if row[1] not in picked
+            if row[1] not in picking.picked
         )
-        if not _admit(writing, rows, (limits, used), (picked, asked.room)):
+        blocked = _admit(writing, picking, rows)
+        if not blocked or picking.is_full:
             break
         look_at = asked.room + WIDER
-    return list(picked.values())
+    return list(picking.picked.values())
 
 
-def _admit(
-    writing: Writing, rows: Sequence[Row], keys: tuple[dict[str, Limit], dict[str, int]], into: tuple[dict[str, Row], int]
-) -> bool:
-    """Pick rows until there are enough, and block those that find a key full; whether it is worth looking for more."""
-    limits, used = keys
-    picked, room = into
-    keyed = {row[1]: _limited(row, limits) for row in rows} if limits else {}
+def _admit(writing: Writing, picking: Picking, rows: Sequence[Row]) -> int:
+    """Pick rows until there are enough, and block those that find a key full; how many those were."""
+    keyed = {row[1]: _limited(row, picking.limits) for row in rows} if picking.limits else {}
+    used = picking.used
     unknown = {key for limited in keyed.values() for key, _most in limited} - used.keys()
     if unknown:
         used.update(_read(writing, "leases_under", listed(unknown)))
     blocked: dict[str, str] = {}
     for row in rows:
-        if len(picked) >= room:
+        if picking.is_full:
             break
         limited = keyed.get(row[1], ())
         full = next((key for key, most in limited if used[key] >= most), None)
         if full is not None:
             blocked[row[1]] = full
             continue
-        picked[row[1]] = row
+        picking.picked[row[1]] = row
         for key in {key for key, _most in limited}:
             used[key] += 1
     if blocked:
         writing.cursor.execute(SQL["block"], (listed(blocked.items()),))
-    return bool(blocked) and len(picked) < room
+    return len(blocked)
 
 
 def _limited(row: Row, limits: dict[str, Limit]) -> Sequence[tuple[str, int]]:
