@@ -9,8 +9,8 @@ import pytest
 
 import stepwell
 from stepwell import Concurrency, Context, Event
-from stepwell.engine.run import RunStatus
 from stepwell.decorator import Function
+from stepwell.engine.run import RunStatus
 from stepwell.testing import Durable
 
 
