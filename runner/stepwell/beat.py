@@ -30,8 +30,12 @@ class Leaseholder(Protocol):
         """The store no longer knows this runner."""
         ...
 
-    def blocked(self, seconds: float) -> None:
-        """User code held the event loop for so long."""
+    def in_flight(self) -> tuple[str, ...]:
+        """The functions whose step bodies run now; asked from the beat's thread while the loop stands still."""
+        ...
+
+    def blocked(self, seconds: float, functions: tuple[str, ...]) -> None:
+        """User code, of one of these functions, held the event loop for so long."""
         ...
 
 
@@ -49,6 +53,7 @@ class Beat:
         self._answered = threading.Event()
         self._answered.set()
         self._silent = 0.0
+        self._suspects: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._run, name="stepwell-beat", daemon=True)
         self._log = structlog.get_logger("stepwell.beat")
 
@@ -87,17 +92,19 @@ class Beat:
     def _watch_loop(self) -> None:
         if self._answered.is_set():
             if self._silent >= BLOCKED_FROM:
-                self._loop.call_soon_threadsafe(self._holder.blocked, self._silent)
+                self._loop.call_soon_threadsafe(self._holder.blocked, self._silent, self._suspects)
             self._silent = 0.0
             self._answered.clear()
             self._loop.call_soon_threadsafe(self._answered.set)
             return
         before, self._silent = self._silent, self._silent + LOOK
         if before < BLOCKED_FROM <= self._silent:
+            self._suspects = self._holder.in_flight()
             frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             where = "".join(traceback.format_stack(frame, limit=3)) if frame is not None else ""
             self._log.warning(
                 "the event loop is blocked; use `def` instead of `async def` for a step that blocks, it runs in a thread",
                 seconds=self._silent,
+                functions=self._suspects,
                 at=where,
             )

@@ -382,9 +382,13 @@ class Worker:
         await self._enrol()
         self._nudge()
 
-    def blocked(self, seconds: float) -> None:
-        """User code held the event loop."""
-        for function_id in {one.claimed.function_id for one in self.running.values() if one.in_flight}:
+    def in_flight(self) -> tuple[str, ...]:
+        """The functions whose step bodies run now."""
+        return tuple({one.claimed.function_id for one in list(self.running.values()) if one.in_flight})
+
+    def blocked(self, seconds: float, functions: tuple[str, ...]) -> None:
+        """User code, of one of these functions, held the event loop."""
+        for function_id in functions:
             self.well.metrics.of(function_id).loop_blocked.inc(seconds)
 
     def _lease_holds(self) -> bool:

@@ -122,6 +122,18 @@ async def test_a_resent_start_has_its_own_key(well: Well) -> None:
     assert (await well.commit(**sent)).starts == (StartResult(landed=True, run_id=run_id(1)),)
 
 
+async def test_a_resent_start_whose_key_is_anothers_by_now(well: Well) -> None:
+    """A start that is sent again after its key ran out and went to another run is still its own, and changes nothing."""
+    sent = {"starts": (keyed(1),)}
+    await well.commit(**sent)
+    well.later(60)
+    await well.start(keyed(2, until=well.now + 60 * SECOND))
+    before = await well.picture()
+    assert (await well.commit(**sent)).starts == (StartResult(landed=True, run_id=run_id(1)),)
+    assert await well.picture() == before
+    assert (await well.commit(starts=(keyed(3),))).starts[0].run_id == run_id(2)
+
+
 async def test_twins_of_a_key_in_one_pile(well: Well) -> None:
     """Of several starts with one key in a pile the first becomes a run; other keys and functions go their own way."""
     result = await well.commit(starts=(keyed(1), keyed(2), keyed(3, "other"), keyed(4, function="g"), start(5)))

@@ -15,12 +15,14 @@ def start_runs(writing: Writing, fates: Sequence[EventFate]) -> tuple[StartResul
     starts = writing.pile.starts
     if not starts:
         return ()
+    known = set(writing.read("known_runs", listed(one.run_id for one in starts)))
     results: list[StartResult | None] = [None] * len(starts)
     for place, one in enumerate(starts):
         if one.turn in writing.fenced or (one.event >= 0 and fates[one.event] is not EventFate.ACCEPTED):
             results[place] = StartResult(landed=False, run_id=one.run_id)
+    if known:
+        _repeat(writing, results, known)
     _take_keys(writing, results)
-    known = set(writing.read("known_runs", listed(one.run_id for one in starts)))
     made: list[Start] = []
     for place, one in enumerate(starts):
         if results[place] is None:
@@ -31,6 +33,16 @@ def start_runs(writing: Writing, fates: Sequence[EventFate]) -> tuple[StartResul
     _write_runs(writing, made)
     _enqueue(writing, made)
     return tuple(result for result in results if result is not None)
+
+
+def _repeat(writing: Writing, results: list[StartResult | None], known: set[str]) -> None:
+    """A start that was sent before gets the answer it had: its key may be somebody else's by now."""
+    ends = writing.read("end_values", listed(known))
+    skipped = {run_id: orjson.loads(value)["run_id"] for run_id, status, value in ends if status == RunStatus.SKIPPED}
+    for place, one in enumerate(writing.pile.starts):
+        if results[place] is None and one.run_id in known:
+            first = skipped.get(one.run_id)
+            results[place] = StartResult(first is None, first or one.run_id, skipped=first is not None)
 
 
 def _take_keys(writing: Writing, results: list[StartResult | None]) -> None:
