@@ -55,13 +55,15 @@ create function claim_keys(
     out standins text[], out taken integer[]
 ) language plpgsql as $$
 -- Idempotency: for every start with a key, the run that stands for it (null without one), and the places of those that lost.
--- A start that was sent again has had its answer: its key may be somebody else's by now.
+-- A start that was sent again has had its answer: its key may be somebody else's by now. One that was skipped is skipped again.
 declare
     v_off integer[];
 begin
     select array_agg(s.n) into v_off
     from unnest(st_run, st_more_text[3:3]) with ordinality s (run_id, key, n)
-    where s.key is null or s.n = any (st_off) or (select count(*) from runs r where r.run_id = s.run_id) > 0;
+    where s.key is null or s.n = any (st_off) or (
+        (select count(*) from runs r where r.run_id = s.run_id) > 0
+        and (select count(*) from ends e where e.run_id = s.run_id and e.status = 'skipped') = 0);
     insert into idempotency (function_id, key, run_id, expires)
     select distinct on (s.function_id, s.key) s.function_id, s.key, s.run_id, s.expires
     from unnest(st_run, st_function, st_more_text[3:3], st_more_int[2:2]) with ordinality s (run_id, function_id, key, expires, n)

@@ -83,6 +83,9 @@ begin
                            context, detail, n)
     where (v_fenced is null or o.turn <> all (v_fenced)) and (refused is null or o.n <> all (refused))
       and (o.turn > 0 or v_made is null or o.run_id = any (v_made))
+      -- A turn that is sent again opens nothing that was resolved meanwhile.
+      and (o.kind in (1, 9) or (select count(*) from steps s where s.run_id = o.run_id and s.step_id = o.step_id
+                                and s.occurrence = o.occurrence) = 0)
     order by o.run_id, o.kind, o.step_id, o.occurrence, o.n desc
     on conflict (run_id, kind, step_id, occurrence) do update
     set due = excluded.due, attempt = greatest(waits.attempt, excluded.attempt), name = excluded.name,
