@@ -1,6 +1,7 @@
 """The parts of a process: its store, its well, its signals; and the two processes that are made of few of them."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -37,8 +38,20 @@ class LoadingFailed(StepwellError):
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a process to its end on the fastest loop there is."""
+    calm_collector()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look at young objects less often, and never again at what the imports made.
+
+    A run makes some hundred objects and drops them without cycles; with Python's default of 700 the collector took a fifth of
+    the CPU of a one-step run.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def stopped() -> None:

@@ -25,6 +25,7 @@ import uvloop
 import stepwell
 from stepwell import Context
 from stepwell.engine.events import NewEvent
+from stepwell.processes import calm_collector
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.protocol import Store
 from stepwell.store.sqlite import SqliteStore
@@ -276,5 +277,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--history", type=int, default=100_000)
     given = parser.parse_args()
+    calm_collector()
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(main(given.rounds, given.history))
