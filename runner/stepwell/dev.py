@@ -56,7 +56,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
         one = Dev(settings, well, worker, Scheduler(well), address(listener), say)
         await one.scheduler.fire()
         doorstep.open = True
-        _tell(one, functions)
+        _tell(one, worker.functions)
         async with beside(one.scheduler.run(), keep_up(well, settings.upkeep.keep), _reload(one)):
             await stopped()
         say("stopping: running steps may finish, everything else goes on at the next start")

@@ -69,8 +69,8 @@ async def stopped() -> None:
     await asked.wait()
 
 
-def make_store(settings: StoreSettings) -> Store:
-    """The store behind an address; its library is imported only now."""
+def make_store(settings: StoreSettings, *, read_only: bool = False) -> Store:
+    """The store behind an address; its library is imported only now. `read_only`: beside the process that has a SQLite file."""
     if settings.is_postgres:
         from stepwell.store.postgres import PostgresStore  # noqa: PLC0415
 
@@ -79,7 +79,7 @@ def make_store(settings: StoreSettings) -> Store:
 
     if settings.address != ":memory:":
         Path(settings.address).parent.mkdir(parents=True, exist_ok=True)
-    return SqliteStore(settings.address)
+    return SqliteStore(settings.address, read_only=read_only)
 
 
 def make_well(settings: StoreSettings, component: str) -> Well:

@@ -164,6 +164,23 @@ async def test_reads_and_writes_at_once(well: Well) -> None:
     await asyncio.gather(writing, read(), read())
 
 
+async def test_a_busy_loop_lets_the_writer_work(well: Well) -> None:
+    """While a store is open the interpreter hands its lock over fast: a busy event loop must not keep a commit from the disk."""
+    assert sys.getswitchinterval() <= 0.0005
+    await well.enrol("A")
+    claimed = await well.running(1)
+
+    async def keep_busy() -> None:
+        while not writing.done():
+            sum(range(3000))
+            await asyncio.sleep(0)
+
+    steps = (step(f"s{number}") for number in range(300))
+    writing = asyncio.ensure_future(well.commit(turns=(turn(claimed, *steps),)))
+    await asyncio.gather(keep_busy(), writing)
+    assert len(await well.journal(1)) == 300
+
+
 def test_death_in_the_middle_of_writes(tmp_path: Path) -> None:
     """After each of ten SIGKILLs the file is sound and every pile that was acknowledged is there, whole."""
     path, acknowledged = tmp_path / "well.db", 0

@@ -56,7 +56,7 @@ def doctor(store: Store = None, json: Json = False) -> None:
 
 
 async def _examine(settings: StoreSettings, found: list[Violation]) -> None:
-    store = make_store(settings)
+    store = make_store(settings, read_only=True)
     await store.open()
     try:
         found.extend(await store.doctor())

@@ -229,7 +229,7 @@ class Execution:
         spec = self.code.spec
         final = isinstance(error, StepError)
         due = None if final else next_try(error, spec.backoff, attempt, spec.retries, self.deps.draw(), now)
-        encoded = values.encode_error(error, attempt + 1)
+        encoded = values.encode_error(error, error.attempts if isinstance(error, StepError) else attempt + 1)
         if not final:
             self.unwritten.attempts.append(AttemptRow("", 0, attempt, self.began, now, encoded, due))
         if due is None:

@@ -142,7 +142,7 @@ def schedule_view(row: ScheduleRow) -> dict[str, Any]:
     return {
         "id": row.schedule_id,
         "cron": orjson.Fragment(row.cron),
-        "last_due": _instant(row.last_due or None),
+        "last_due": _instant(row.last_due if row.last_due > row.created else None),
         "next_due": _instant(row.next_due or None),
     }
 

@@ -1,6 +1,6 @@
 """A pile under way, and the two shapes of statement that it is written with.
 
-Every call of SQLite gives up the interpreter's lock, and a busy event loop hands it back only after 5 ms: what a pile costs is
+Every call of SQLite gives up the interpreter's lock, and a busy event loop hands it back only after a while: what a pile costs is
 counted in calls, not in rows. So a kind goes in by a few `INSERT`s of many rows, all else takes its keys as one JSON array, and
 what is read comes back as one row that holds JSON.
 """
