@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from stepwell.engine.crashpoint import crashpoint
 from stepwell.errors import StoreError
 from stepwell.store.protocol import Store
 
@@ -76,11 +77,13 @@ class Beat:
                 self._beat()
 
     def _beat(self) -> None:
+        crashpoint("beat-before")
         try:
             kept = self._store.beat(self._runner_id, round(self._lease.total_seconds() * 1_000_000))
         except StoreError as error:
             self._log.warning("the lease could not be renewed", error=str(error))
             return
+        crashpoint("beat-after")
         if self._stopped.is_set():
             return
         if kept:

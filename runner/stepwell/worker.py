@@ -22,6 +22,7 @@ import structlog
 from stepwell.beat import Beat
 from stepwell.decorator import Function
 from stepwell.engine.committer import Op
+from stepwell.engine.crashpoint import crashpoint
 from stepwell.engine.execution import Code, Deps, Execution
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
@@ -69,6 +70,7 @@ class Worker:
         self._log = structlog.get_logger("stepwell.worker")
         self._next_due = FOREVER
         self._next_sweep = 0
+        self._doubt_until = 0
         self._stopping = False
         self._to_refresh: dict[str, Execution] = {}
         self._loop_task: asyncio.Task[None] | None = None
@@ -100,6 +102,7 @@ class Worker:
         self.well.hooks.runner_id = self.runner_id
         self.well.hooks.fuse = self._fuse
         self.well.hooks.fused = self._fused
+        self.well.hooks.doubt = self._doubt
         self.well.woke.append(self._woken)
         if self.well.clock.pinned() is None:
             self._beat = Beat(self.well.store, self.runner_id, self.options.lease, self)
@@ -184,8 +187,12 @@ class Worker:
         sweep = now >= self._next_sweep or self.well.clock.pinned() is not None
         if sweep:
             self._next_sweep = now + POLL
+            await self._own_up(now)
         asked = self._claim(room, sweep=sweep)
+        crashpoint("claim-before")
         done = await self.well.committer.submit(Op(claim=asked))
+        if done.whole.claimed:
+            crashpoint("claim-after")
         result = done.whole
         self._next_due = result.next_due
         epochs = {run_id: epoch for run_id, epoch, _inbox in asked.watch}
@@ -201,6 +208,20 @@ class Worker:
             self.well.look_after(result)
         await self._take_on(result.claimed, done.now)
         return bool(result.claimed) and self._room() > 0
+
+    def _doubt(self) -> None:
+        """A claim broke off: look for a while, since a commit that is still on its way may land later."""
+        self._doubt_until = self.well.clock.now() + 2 * round(self.options.lease.total_seconds() * SECOND)
+
+    async def _own_up(self, now: int) -> None:
+        """Hand back runs that are leased to this runner and that it knows nothing of: the answer to their claim was lost."""
+        if now >= self._doubt_until:
+            return
+        held = await self.well.store.held(self.runner_id)
+        unknown = [(run_id, epoch) for run_id, epoch in held if run_id not in self.running and run_id not in self._reserved]
+        if unknown:
+            await self.well.store.hand_back(self.runner_id, unknown, self.well.clock.pinned())
+            self._log.warning("handed back runs whose claim went unanswered", runs=len(unknown))
 
     def _claim(self, room: int, *, sweep: bool) -> Claim:
         limits = self.well.registry.limits

@@ -200,3 +200,15 @@ async def test_a_run_that_ended_in_time(well: Well) -> None:
     await well.commit(turns=(turn(claimed, then=done()),))
     well.later(2)
     assert (await well.claim(0, sweep=True)).overdue == ()
+
+
+async def test_runs_are_handed_back(well: Well) -> None:
+    """A runner hands back what it holds and knows nothing of: claimable at once, uncounted; another epoch's run stays."""
+    await well.start(start(1), start(2), start(3))
+    await well.claim()
+    assert await well.store.hand_back("A", [(run_id(1), 1), (run_id(2), 2), ("nothing", 1)], well.now) == 1
+    assert await well.store.hand_back("B", [(run_id(3), 1)], well.now) == 0
+    assert await well.store.held("A") == [(run_id(2), 1), (run_id(3), 1)]
+    await well.enrol("B")
+    [claimed] = (await well.claim(10, "B")).claimed
+    assert (claimed.run_id, claimed.epoch, claimed.recovered) == (run_id(1), 2, False)

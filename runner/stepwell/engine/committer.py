@@ -16,6 +16,7 @@ from itertools import islice
 
 from stepwell.clock import Clock
 from stepwell.engine import dispatch
+from stepwell.engine.crashpoint import NAME, crashpoint_of
 from stepwell.engine.events import Fact
 from stepwell.engine.registry import KnownRegistry
 from stepwell.errors import StepwellError, StoreError, StoreUnavailable
@@ -89,6 +90,8 @@ class Hooks:
     """Called for each start that `fuse` accepted, with None where the commit failed."""
     erred: Callable[[str, str], None]
     runner_id: str = ""
+    doubt: Callable[[], None] = lambda: None
+    """Called where a commit that was to lease runs to this process broke: it may have landed all the same."""
 
 
 class Committer:
@@ -211,11 +214,18 @@ class Committer:
         while True:
             made = _Made(ops, self.registry, self.clock.now(), self.hooks)
             try:
-                result = await self.store.commit(made.pile(self.clock.pinned(), decided=False))
+                pile = made.pile(self.clock.pinned(), decided=False)
+                if NAME:
+                    crashpoint_of(pile, "before")
+                result = await self.store.commit(pile)
+                if NAME:
+                    crashpoint_of(pile, "after")
                 if result.candidates and not decided:
                     made.decide(result)
                     result = await self.store.commit(made.pile(self.clock.pinned(), decided=True))
             except BaseException:
+                if made.claim is not None or made.fused:
+                    self.hooks.doubt()
                 made.unfuse()
                 raise
             self.clock.observe(result.now)

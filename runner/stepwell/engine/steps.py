@@ -15,6 +15,7 @@ from typing import Any
 from stepwell import ids as identity
 from stepwell import log, values
 from stepwell.engine import dispatch
+from stepwell.engine.crashpoint import NAME, crashpoint
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
 from stepwell.engine.execution import PUT_AWAY, Execution, Key, Lost, Pass, recorded_as
 from stepwell.engine.retry import next_try
@@ -278,6 +279,8 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
     _still_open(passing)
     started = execution.deps.clock.now()
     outcome: bytes | Exception
+    if NAME:
+        crashpoint("body-before")
     execution.in_flight += 1
     try:
         outcome = await _call(passing, key, body, attempt)
@@ -292,6 +295,8 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
         outcome = RuntimeError(f"the step's code called sys.exit({error.code})")
     finally:
         execution.in_flight -= 1
+    if NAME:
+        crashpoint("body-after")
     _still_open(passing)
     ended = execution.deps.clock.now()
     if isinstance(outcome, bytes):

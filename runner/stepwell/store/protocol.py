@@ -59,6 +59,10 @@ class Store(Protocol):
         """The runs (with epoch) leased to this runner, for one that doesn't know whether its claim landed."""
         ...
 
+    async def hand_back(self, runner_id: str, runs: Sequence[tuple[str, int]], now: int | None = None) -> int:
+        """Make these of the runner's runs claimable at once, where the epoch is still this; nothing is counted against them."""
+        ...
+
     async def expire_all(self) -> int:
         """End every lease at once: only for a store that this process alone has open (`dev` on SQLite)."""
         ...

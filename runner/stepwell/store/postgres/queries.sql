@@ -17,6 +17,10 @@ select well.leave($1, $2)
 -- What a runner has claimed.
 select run_id, epoch from well.queue where runner_id = $1 order by run_id
 
+-- name: hand_back
+-- Give some runs back.
+select well.hand_back($1, $2, $3, $4)
+
 -- name: expire_all
 -- End every lease.
 with ended as (update well.runners set expires = 0 where expires > 0 returning 1) select count(*) from ended

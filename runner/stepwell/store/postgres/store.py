@@ -104,6 +104,11 @@ class PostgresStore(Reads, Upkeep):
         rows = await self._fetch("held", runner_id)
         return [(row["run_id"], row["epoch"]) for row in rows]
 
+    async def hand_back(self, runner_id: str, runs: Sequence[tuple[str, int]], now: int | None = None) -> int:
+        """Make these of the runner's runs claimable at once; nothing is counted against them."""
+        run_ids, epochs = [run_id for run_id, _ in runs], [epoch for _, epoch in runs]
+        return int(await self._run("hand_back", runner_id, run_ids, epochs, self._now(now)))
+
     async def expire_all(self) -> int:
         """End every lease at once; the next sweep counts them as any other that ran out."""
         return int(await self._run("expire_all"))

@@ -201,6 +201,16 @@ def leave(writing: Writing, runner_id: str) -> None:
     free_slots(writing)
 
 
+def hand_back(writing: Writing, runner_id: str, runs: Sequence[tuple[str, int]]) -> int:
+    """Make these of a runner's runs claimable at once, where the epoch is still this; how many that were."""
+    held = _read(writing, "held_of", listed(runs), runner_id)
+    if held:
+        writing.cursor.execute(SQL["hand_back"], (writing.now, listed(row[0] for row in held)))
+    writing.freed += [key for _run_id, key1, key2 in held for key in (key1, key2) if key is not None]
+    free_slots(writing)
+    return len(held)
+
+
 # --- concurrency slots ---
 
 

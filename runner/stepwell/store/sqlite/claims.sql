@@ -86,6 +86,11 @@ SELECT json_group_array(json_array(o.run_id, o.function_id, o.reason)) FROM (
 -- Ends whose system events are not out yet.
 SELECT json_group_array(o.run_id) FROM (SELECT run_id FROM outbox ORDER BY run_id LIMIT 100) o;
 
+-- name: held_of
+-- Which of these runs, at these epochs, a runner holds.
+SELECT json_group_array(json_array(q.run_id, q.key1, q.key2)) FROM json_each(?1) t
+JOIN queue q ON q.run_id = t.value ->> 0 AND q.epoch = t.value ->> 1 AND q.runner_id = ?2;
+
 -- name: hand_back
 -- Give runs back, counting nothing against them.
 UPDATE queue SET runner_id = NULL, due = ?1, since = ?1, state = 0 WHERE run_id IN (SELECT value FROM json_each(?2));

@@ -11,7 +11,7 @@ import orjson
 
 from stepwell.errors import StoreError
 from stepwell.store.records import FunctionRow, Pile, PileResult, Registry, RunnerRow, ScheduleRow
-from stepwell.store.sqlite.claims import leave
+from stepwell.store.sqlite.claims import hand_back, leave
 from stepwell.store.sqlite.driver import Connection, open_connection
 from stepwell.store.sqlite.pile import write
 from stepwell.store.sqlite.reads import Reads
@@ -166,6 +166,12 @@ class SqliteStore(Reads, Upkeep):
     async def held(self, runner_id: str) -> list[tuple[str, int]]:
         """The runs (with epoch) leased to this runner."""
         return await self._writer.run(lambda connection: connection.execute(SQL["held"], (runner_id,)).fetchall())
+
+    async def hand_back(self, runner_id: str, runs: Sequence[tuple[str, int]], now: int | None = None) -> int:
+        """Make these of the runner's runs claimable at once; nothing is counted against them."""
+        return await self._write(
+            lambda connection, cursor: hand_back(Writing(connection, cursor, Pile(), self._now(now), version=-1), runner_id, runs)
+        )
 
     async def expire_all(self) -> int:
         """End every lease at once; the next sweep counts them as any other that ran out."""

@@ -88,3 +88,18 @@ begin
     delete from runners r where r.runner_id = p_runner;
     return v_freed;
 end $$;
+
+create function hand_back(p_runner text, p_runs text[], p_epochs bigint[], p_now bigint) returns integer
+language plpgsql set search_path from current set lock_timeout = '5s' as $$
+-- For a runner that was leased runs it knows nothing of, since the answer to its claim was lost.
+declare
+    v_now constant bigint := coalesce(p_now, (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+    v_freed integer;
+begin
+    perform 1 from queue q where q.run_id = any (p_runs) and q.runner_id = p_runner order by q.run_id for update;
+    update queue q set runner_id = null, due = v_now, since = v_now, state = 0
+    from unnest(p_runs, p_epochs) g (run_id, epoch)
+    where q.run_id = g.run_id and q.epoch = g.epoch and q.runner_id = p_runner;
+    get diagnostics v_freed = row_count;
+    return v_freed;
+end $$;
