@@ -111,6 +111,12 @@ class Crew:
                     return rows
                 await asyncio.sleep(0.05)
 
+    async def begun(self, step_id: str, count: int, seconds: float = 20) -> None:
+        """Wait until bodies of this step have begun so often."""
+        async with asyncio.timeout(seconds):
+            while sum('["begin"' in line and f'"{step_id}"' in line for line in self.witness.read_text().splitlines()) < count:
+                await asyncio.sleep(0.01)
+
     async def check(self, names: Sequence[str], statuses: Sequence[RunStatus] = (RunStatus.COMPLETED,)) -> None:
         """No recorded step ran again, every recorded one ran, the doctor finds nothing."""
         assert self.well is not None

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -68,15 +69,18 @@ async def test_a_zombie_changes_nothing(postgres_dsn: str, tmp_path: Path) -> No
     """A runner that is stopped past its lease and goes on finds its runs taken over: nothing it does is recorded."""
     async with crew(postgres_dsn, tmp_path) as one:
         zombie = await one.hire()
-        await one.send("slow", 3, seconds=0.5)
-        async with asyncio.timeout(20):
-            while one.witness.read_text().count('"during"') < 3:
-                await asyncio.sleep(0.01)
+        await one.send("slow", 3, seconds=1.5)
+        await one.begun("during", 3)
         zombie.send(signal.SIGSTOP)
+        stopped = time.time_ns() // 1000
         heir = await one.hire()
+        await one.begun("during", 6)
+        zombie.send(signal.SIGCONT)  # its bodies are over by now: it writes at once, while the heir's go on
         rows = await one.ended("slow", 3)
         ended = {row.run_id: (row.status, row.value, row.ended) for row in rows}
-        zombie.send(signal.SIGCONT)
+        for row in rows:
+            _before, during = await one.well.store.steps(row.run_id)  # type: ignore[union-attr]
+            assert during.step.started > stopped, "the zombie's result was recorded"
         await one.send("sink", 5)
         await sinks(one, 5)
         assert {row.run_id: (row.status, row.value, row.ended) for row in await one.runs("slow")} == ended

@@ -269,11 +269,22 @@ class Execution:
         values.check_size(f"state of run {self.run_id}", self.state_size, values.MAX_RUN_STATE)
         key = (row.step_id, row.occurrence)
         self.memo[key] = row
-        if self.waits.pop(key, None) is not None:
+        wait = self.waits.pop(key, None)
+        if wait is not None and self._forget_opens(wait):
             self.unwritten.closes.append((row.step_id, row.occurrence, row.kind))
         self.unwritten.steps.append(row)
         self.unwritten.size += len(row.value) + 100
         self.touch()
+
+    def _forget_opens(self, wait: Wait) -> bool:
+        """Drop what was not yet written of a wait that is over; whether some of it was, and has to be closed."""
+        if not self.unwritten.opens:
+            return True
+        key = (wait.step_id, wait.occurrence)
+        kept = [one for one in self.unwritten.opens if (one.step_id, one.occurrence) != key]
+        unwritten = len(self.unwritten.opens) - len(kept)
+        self.unwritten.opens = kept
+        return unwritten < max(1, wait.attempt)
 
     def room_for_step(self) -> None:
         """Raise TooLarge where the run has as many steps as one may have."""

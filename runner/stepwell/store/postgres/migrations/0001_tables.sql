@@ -143,7 +143,7 @@ create table events (
     id text collate "C" not null,
     name text collate "C" not null,
     data bytea not null,
-    primary key (received, seq)
+    primary key (received, seq, id)
 ) partition by range (received);
 create index events_id on events (id);
 

@@ -160,7 +160,7 @@ declare
     v_picked text[] := '{}';
     v_left integer := v_room;
 begin
-    for round in 1..20 loop
+    for round in 1..100 loop
         -- Bare sub-select on the partial index: anything more would lock rows that are not returned.
         select array_agg(c.run_id), array_agg(c.function_id), array_agg(c.key1), array_agg(c.key2),
                bool_or(c.key1 is not null or c.key2 is not null)
