@@ -1,9 +1,9 @@
-# Ten one-line targets; `make help` lists them. Each makes its own environment first.
+# One-line targets; `make help` lists them. Each makes its own environment first.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format generate docs cluster-test clean
+.PHONY: help setup demo test check bench format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'

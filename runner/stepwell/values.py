@@ -64,13 +64,6 @@ def parse(data: bytes, where: str) -> Any:
     return value
 
 
-def read(data: bytes, where: str) -> Any:
-    """Somebody else's JSON as a value that `encode` takes. Raises as `parse` does, and ValueRefused for what it would refuse."""
-    value = parse(data, where)
-    _write(value, where)
-    return value
-
-
 def canonical(value: Any) -> bytes:
     """The JSON of a value with sorted keys: equal values give equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

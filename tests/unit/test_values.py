@@ -18,6 +18,15 @@ from stepwell.errors import TooLarge, ValueRefused
 
 WHERE = "step 'fetch': result"
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+def read(data: bytes, where: str) -> Any:
+    """Somebody else's JSON as a value that `encode` takes."""
+    value = values.parse(data, where)
+    values.encode(value, where)
+    return value
+
+
 LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 PLAIN = st.recursive(LEAVES, lambda part: st.lists(part, max_size=4) | st.dictionaries(TEXT, part, max_size=4), max_leaves=20)
 ANYTHING = st.recursive(
@@ -94,7 +103,7 @@ def test_a_value_round_trips_or_is_refused(value: Any) -> None:
 def test_what_was_written_can_be_read_from_others(value: Any) -> None:
     """Anything that is kept is also taken from outside, unchanged."""
     data = orjson.dumps(value)
-    assert kinds(values.read(data, "body")) == kinds(value)
+    assert kinds(read(data, "body")) == kinds(value)
 
 
 @pytest.mark.parametrize(
@@ -167,25 +176,25 @@ def test_shared_parts_that_multiply_are_refused_before_they_are_written(share: A
 def test_a_foreign_integer_over_64_bits_is_refused(number: int) -> None:
     """An integer that orjson would make a float of is refused, in the wire format too."""
     with pytest.raises(ValueRefused, match=r"body: an integer of \d+ digits; more than 64 bits"):
-        values.read(b'{"a": [%d]}' % number, "body")
+        read(b'{"a": [%d]}' % number, "body")
 
 
 def test_long_digits_in_text_and_floats_are_taken_from_others() -> None:
     """Digits that are no integer, and integers of 64 bits, are read as they are."""
     for value in ({"card": "4" * 30}, [2**64 - 1, -(2**63)], [1.2345678901234567e300], [1e300]):
-        assert values.read(orjson.dumps(value), "body") == value
-    assert values.read(b"[1.00000000000000000000000000000001]", "body") == [1.0]
+        assert read(orjson.dumps(value), "body") == value
+    assert read(b"[1.00000000000000000000000000000001]", "body") == [1.0]
 
 
 def test_foreign_json_that_could_not_be_kept_is_refused() -> None:
     """NUL and depth are refused where a value comes in; what is no JSON stays an error of its own."""
     with pytest.raises(ValueRefused, match=r"body.a: the text holds a NUL"):
-        values.read(b'{"a": "\\u0000"}', "body")
+        read(b'{"a": "\\u0000"}', "body")
     with pytest.raises(ValueRefused, match="nested deeper"):
-        values.read(b"[" * 65 + b"]" * 65, "body")
+        read(b"[" * 65 + b"]" * 65, "body")
     for broken in (b"NaN", b"1e999", b'"\\ud800"', b"{", b"[1]2"):
         with pytest.raises(orjson.JSONDecodeError):
-            values.read(broken, "body")
+            read(broken, "body")
 
 
 def test_canonical_json_does_not_depend_on_order() -> None:
