@@ -12,24 +12,22 @@ from stepwell.engine.committer import Committer, Done, Hooks, Op
 from stepwell.engine.endings import ending_facts
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
 from stepwell.engine.expression import Activation, compile_expression
+from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
 from stepwell.engine.run import RunStatus
-from stepwell.engine.schedule import plan_ticks
 from stepwell.errors import StoreUnavailable, Unknown
 from stepwell.ids import Ids
 from stepwell.metrics import Metrics
-from stepwell.spec.function import CronTrigger, FunctionSpec
+from stepwell.spec.function import FunctionSpec
 from stepwell.store.protocol import Store
 from stepwell.store.records import (
     Cancel,
     Claim,
     EventFate,
-    FunctionRow,
     Overdue,
     Pile,
     PileResult,
     RunFilter,
-    ScheduleRow,
     Start,
     StartResult,
     TriggerKind,
@@ -159,13 +157,10 @@ class Well:
 
     async def register(self, owner: str, functions: Sequence[tuple[FunctionSpec, str]], pool: str) -> None:
         """Make these (spec, revision) pairs the owner's functions, with their schedules and what their listeners listen on."""
-        now = self.clock.now()
-        rows = [FunctionRow(spec.id, revision, pool, owner, spec.to_json()) for spec, revision in functions]
-        schedules = [schedule for spec, _revision in functions for schedule in schedules_of(spec, now)]
-        pairs = [pair for spec, _revision in functions for pair in dispatch.listened(spec.cancel_on)]
-        if pairs:
-            await self.store.listen(pairs)
-        await self.store.register(owner, rows, schedules)
+        asked = registration(owner, functions, pool, self.clock.now())
+        if asked.listens:
+            await self.store.listen(asked.listens)
+        await self.store.register(owner, asked.functions, asked.schedules)
         await self.refresh()
 
     async def listen(self, name: str, path: str) -> None:
@@ -258,22 +253,6 @@ class Well:
             there = ", ".join(sorted(self.registry.functions)[:8]) or "none"
             raise Unknown(f"there is no function {function_id!r}; there are: {there}")
         return known
-
-
-def schedules_of(spec: FunctionSpec, now: int) -> list[ScheduleRow]:
-    """The schedules that a function's cron triggers ask for."""
-    return [
-        ScheduleRow(
-            schedule_id := f"{spec.id}/{trigger.cron}",
-            spec.id,
-            trigger.model_dump_json(by_alias=True).encode(),
-            now,
-            now,
-            plan_ticks(schedule_id, trigger, now, now).next_due,
-        )
-        for trigger in spec.triggers
-        if isinstance(trigger, CronTrigger)
-    ]
 
 
 def overdue_error(one: Overdue) -> tuple[bytes, RunStatus]:
