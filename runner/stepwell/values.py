@@ -212,5 +212,4 @@ __all__ = [
     "encode",
     "encode_error",
     "hint_of",
-    "read",
 ]
