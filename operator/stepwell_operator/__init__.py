@@ -1,0 +1,1 @@
+"""The operator: from `DurableFunction` objects to runner Deployments, gateways, wells and truthful statuses."""

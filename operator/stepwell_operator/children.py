@@ -1,0 +1,113 @@
+"""Apply what the builders state, where the world differs from it; delete what nobody needs."""
+
+from collections.abc import Iterable
+
+import structlog
+
+from stepwell_operator.cluster import (
+    BUDGET,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    NETWORK_POLICY,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Cluster,
+    Document,
+    Kind,
+    Refused,
+    kind_of,
+)
+from stepwell_operator.drift import is_as_stated
+from stepwell_operator.facts import WellFacts
+from stepwell_operator.names import GATEWAY
+from stepwell_operator.resources.gateway import GatewaySpec, gateway_objects, named
+from stepwell_operator.resources.pool import Around, pool_objects
+from stepwell_operator.settings import Settings
+from stepwell_operator.target import PoolSpec
+from stepwell_operator.world import Place, Seen, World, read_child
+
+GATEWAY_KINDS = (DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, NETWORK_POLICY)
+
+
+class Children:
+    """What the operator makes in users' namespaces."""
+
+    def __init__(self, cluster: Cluster, settings: Settings, world: World) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._world = world
+        self._settled: dict[Place, tuple[int, str]] = {}
+        """Versions that the server made of our document though they read otherwise (it rewrites some values)."""
+        self._log = structlog.get_logger("stepwell.operator")
+
+    def owned_by(self, seen: Seen) -> set[str]:
+        """The pools whose Deployments name this function as an owner."""
+        return self._world.owned.get(seen.uid, set()).copy()
+
+    async def ensure_pool(
+        self, pool: PoolSpec, well: WellFacts, namespace: str, owners: list[Document], replicas: int
+    ) -> str | None:
+        """Make a pool's objects what they should be; what the API server said if it refused one."""
+        settings = self._settings
+        around = Around(namespace, well.secret, well.digest, settings.runner_image, settings.pull_policy, settings.network_policy)
+        documents = pool_objects(pool, around, owners, replicas)
+        refused = await self._ensure(documents)
+        stated = {document["kind"] for document in documents}
+        await self._delete(namespace, pool.id, [kind for kind in (BUDGET, NETWORK_POLICY) if kind.kind not in stated])
+        return refused
+
+    async def drop_pool(self, namespace: str, pool: str) -> None:
+        """Delete everything that a pool consists of."""
+        await self._delete(namespace, pool, (DEPLOYMENT, BUDGET, NETWORK_POLICY))
+        await self._delete(namespace, f"{pool}-code", (CONFIG_MAP,))
+
+    async def ensure_gateway(self, well: WellFacts, owners: list[Document]) -> str | None:
+        """Make a well's gateway what it should be."""
+        settings = self._settings
+        spec = GatewaySpec(
+            namespace=well.namespace,
+            store=well.store,
+            store_digest=well.digest,
+            image=settings.runner_image,
+            pull_policy=settings.pull_policy,
+            replicas=settings.gateway_replicas,
+            network_policy=settings.network_policy,
+        )
+        return await self._ensure(gateway_objects(spec, owners))
+
+    async def drop_gateway(self, namespace: str, store: str) -> None:
+        """Delete a well's gateway."""
+        await self._delete(namespace, named(GATEWAY, store), GATEWAY_KINDS)
+
+    async def _ensure(self, documents: Iterable[Document]) -> str | None:
+        refused: str | None = None
+        for document in documents:
+            metadata = document["metadata"]
+            place = (document["kind"], metadata["namespace"], metadata["name"])
+            child = self._world.children.get(place)
+            stated = metadata["annotations"]["stepwell.dev/applied"]
+            if child is not None and (is_as_stated(child, document) or self._settled.get(place) == (child.version, stated)):
+                continue
+            try:
+                await self._apply(document, place, stated)
+            except Refused as error:
+                refused = refused or str(error)
+        return refused
+
+    async def _apply(self, document: Document, place: Place, stated: str) -> None:
+        made = await self._cluster.apply(document)
+        if not is_as_stated(read_child(made), document) and "spec" in document:
+            # What somebody else added to our lists is theirs under server-side apply: a merge patch replaces lists whole.
+            made = await self._cluster.merge(kind_of(document), place[1], place[2], {"spec": document["spec"]})
+        self._world.see_child(made)
+        child = read_child(made)
+        if not is_as_stated(child, document):
+            self._settled[place] = (child.version, stated)
+
+    async def _delete(self, namespace: str, name: str, kinds: Iterable[Kind]) -> None:
+        for kind in kinds:
+            child = self._world.children.get((kind.kind, namespace, name))
+            if child is None or child.deleting:
+                continue
+            await self._cluster.delete(kind, namespace, name, child.uid)
+            self._world.forget_child(kind.kind, namespace, name, child.uid)

@@ -1,0 +1,262 @@
+"""The Kubernetes API, in plain dicts: the one module that imports the Kubernetes client.
+
+Every call has a time-out. What the server says no to is one of the errors below; nothing is retried here, since whoever
+reconciles tries again from the top.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import orjson
+from kubernetes.aio import client, config
+
+from stepwell.errors import StepwellError
+
+MANAGER = "stepwell-operator"
+TIMEOUT = 30.0
+PAGE = 500
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+Document = dict[str, Any]
+
+
+class ClusterError(StepwellError):
+    """The API server could not be asked, or answered with a server error: try again later, after `after` seconds."""
+
+    code = "DF0710"
+
+    def __init__(self, message: str, status: int = 0, after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.after = after
+
+
+class NotThere(ClusterError):
+    """404: the object, its namespace or its kind is not there."""
+
+    code = "DF0711"
+
+
+class Conflict(ClusterError):
+    """409: it changed, or is there already."""
+
+    code = "DF0712"
+
+
+class Refused(ClusterError):
+    """The object was refused (400, 403 of an admission rule, 422): trying again unchanged is of no use."""
+
+    code = "DF0713"
+
+
+class Forbidden(ClusterError):
+    """401 or 403: a right is missing."""
+
+    code = "DF0714"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object and where it is found."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str | None = None, name: str | None = None, part: str | None = None) -> str:
+        """The path of a collection, an object or a part of it such as its status."""
+        root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+        place = f"/namespaces/{quote(namespace)}" if namespace else ""
+        return root + place + f"/{self.plural}" + (f"/{quote(name)}" if name else "") + (f"/{part}" if part else "")
+
+
+FUNCTION = Kind("stepwell.dev/v1alpha1", "DurableFunction", "durablefunctions")
+STORE = Kind("stepwell.dev/v1alpha1", "DurableStore", "durablestores")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SECRET = Kind("v1", "Secret", "secrets")
+SERVICE = Kind("v1", "Service", "services")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+POD = Kind("v1", "Pod", "pods")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+ACCESS_REVIEW = Kind("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False)
+
+KINDS = {
+    (one.api_version, one.kind): one
+    for one in (DEPLOYMENT, CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, BUDGET, NETWORK_POLICY, FUNCTION, STORE)
+}
+
+
+def kind_of(document: Mapping[str, Any]) -> Kind:
+    """The kind of a document that we made."""
+    return KINDS[document["apiVersion"], document["kind"]]
+
+
+class Cluster:
+    """Calls to one API server. `calls` counts them by verb and kind."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api: Any = api  # its calls are typed by halves
+        self.calls: dict[tuple[str, str], int] = {}
+        self.failures: dict[tuple[str, int], int] = {}
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._api.close()
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Document | None:
+        """One object, or None."""
+        try:
+            return await self._call("get", kind, "GET", kind.path(namespace, name))
+        except NotThere:
+            return None
+
+    async def metadata(self, kind: Kind, namespace: str | None, selector: str | None = None) -> AsyncIterator[Document]:
+        """The metadata of every object of a kind, in pages, at the newest version the server has at hand."""
+        query = {"limit": str(PAGE)}
+        if selector:
+            query["labelSelector"] = selector
+        while True:
+            page = await self._call("list", kind, "GET", kind.path(namespace), query=query, accept=METADATA_ONLY)
+            for item in page.get("items") or ():
+                yield item["metadata"]
+            more = page["metadata"].get("continue")
+            if not more:
+                return
+            query["continue"] = more
+
+    async def list(self, kind: Kind, namespace: str | None, selector: str | None = None) -> list[Document]:
+        """Every object of a kind."""
+        found: list[Document] = []
+        query = {"limit": str(PAGE)}
+        if selector:
+            query["labelSelector"] = selector
+        while True:
+            page = await self._call("list", kind, "GET", kind.path(namespace), query=query)
+            found.extend(page.get("items") or ())
+            more = page["metadata"].get("continue")
+            if not more:
+                return found
+            query["continue"] = more
+
+    async def apply(self, document: Document, *, force: bool = True) -> Document:
+        """Server-side apply under our name; what we state is ours from now on."""
+        kind = kind_of(document)
+        metadata = document["metadata"]
+        query = {"fieldManager": MANAGER, "force": "true" if force else "false"}
+        path = kind.path(metadata["namespace"], metadata["name"])
+        return await self._call("patch", kind, "PATCH", path, document, query, content="application/apply-patch+yaml")
+
+    async def merge(self, kind: Kind, namespace: str, name: str, patch: Document, part: str | None = None) -> Document:
+        """A JSON merge patch of an object or one part of it; lists are replaced whole."""
+        path = kind.path(namespace, name, part)
+        query = {"fieldManager": MANAGER}
+        return await self._call("patch", kind, "PATCH", path, patch, query, content="application/merge-patch+json")
+
+    async def create(self, kind: Kind, namespace: str | None, document: Document) -> Document:
+        """Make an object; Conflict if it is there."""
+        return await self._call("create", kind, "POST", kind.path(namespace), document, {"fieldManager": MANAGER})
+
+    async def replace(self, kind: Kind, namespace: str, name: str, document: Document) -> Document:
+        """Write an object whole; Conflict unless its resourceVersion is still the newest."""
+        return await self._call("update", kind, "PUT", kind.path(namespace, name), document, {"fieldManager": MANAGER})
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str | None = None) -> bool:
+        """Delete an object (only that very one, if its uid is given), its children in the background; False if it was gone."""
+        options: Document = {"propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._call("delete", kind, "DELETE", kind.path(namespace, name), options)
+        except NotThere:
+            return False
+        return True
+
+    async def ask(self, path: str) -> Document:
+        """GET any path."""
+        return await self._send("GET", path, None, {}, "application/json", "application/json")
+
+    async def _call(  # noqa: PLR0913 - one call, all its parts
+        self,
+        verb: str,
+        kind: Kind,
+        method: str,
+        path: str,
+        body: Document | None = None,
+        query: Mapping[str, str] | None = None,
+        *,
+        content: str = "application/json",
+        accept: str = "application/json",
+    ) -> Document:
+        self.calls[verb, kind.plural] = self.calls.get((verb, kind.plural), 0) + 1
+        try:
+            return await self._send(method, path, body, query or {}, content, accept)
+        except ClusterError as error:
+            self.failures[verb, error.status] = self.failures.get((verb, error.status), 0) + 1
+            raise
+
+    async def _send(
+        self, method: str, path: str, body: Document | None, query: Mapping[str, str], content: str, accept: str
+    ) -> Document:
+        headers = {"Accept": accept, "Content-Type": content, "User-Agent": MANAGER}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            answer = await self._api.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=aiohttp.ClientTimeout(total=TIMEOUT, connect=5.0)
+            )
+            data: bytes = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
+            raise ClusterError(f"the API server can't be reached: {error or type(error).__name__}") from error
+        if answer.status < 300:
+            return orjson.loads(data) if data else {}
+        raise _error(answer.status, data, answer.headers.get("Retry-After"), method, path)
+
+
+async def connect() -> Cluster:
+    """A client made from the pod's service account, else from KUBECONFIG or ~/.kube/config."""
+    configuration = client.Configuration()
+    configuration.retries = False
+    load: Any = config
+    try:
+        load.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException:
+        await load.load_kube_config(client_configuration=configuration)
+    configuration.connection_pool_maxsize = 32
+    await asyncio.sleep(0)
+    return Cluster(client.ApiClient(configuration))
+
+
+def _error(status: int, data: bytes, retry_after: str | None, method: str, path: str) -> ClusterError:
+    try:
+        said = orjson.loads(data)
+        message, reason = str(said.get("message", "")), str(said.get("reason", ""))
+    except (orjson.JSONDecodeError, AttributeError):
+        message, reason = data[:200].decode(errors="replace"), ""
+    text = f"{method} {path}: {status} {message}"
+    if status == 404:
+        return NotThere(text, status)
+    if status == 409:
+        return Conflict(text, status)
+    if status in {400, 415, 422}:
+        return Refused(text, status)
+    if status in {401, 403}:
+        return Refused(text, status) if _is_admission(message, reason) else Forbidden(text, status)
+    return ClusterError(text, status, float(retry_after) if retry_after and retry_after.isdigit() else None)
+
+
+def _is_admission(message: str, reason: str) -> bool:
+    """A 403 of an admission rule (Pod Security, a quota, a namespace that is going) rather than of a missing right."""
+    return reason == "Forbidden" and any(
+        word in message
+        for word in ("exceeded quota", "violates PodSecurity", "is being terminated", "admission", "denied the request")
+    )

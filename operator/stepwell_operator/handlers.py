@@ -1,0 +1,106 @@
+"""What kopf hears, handed on: a decorator and one call each. Nothing is decided here, and kopf itself writes nothing."""
+
+from typing import Any
+
+import kopf
+
+from stepwell_operator.census import CHILD_KINDS, Census
+from stepwell_operator.cluster import DEPLOYMENT, FUNCTION, POD, STORE, Kind
+from stepwell_operator.names import COMPONENT, GROUP, OURS, POOL_ID
+from stepwell_operator.settings import Settings
+from stepwell_operator.world import Document, mapping, read_trouble
+
+RUNNERS = f"{OURS},{COMPONENT}=runner"
+
+
+def make_registry(census: Census) -> kopf.OperatorRegistry:
+    """The handlers of one operator."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
+    async def login(**arguments: Any) -> Any:
+        return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+    for kind in (FUNCTION, STORE, *CHILD_KINDS):
+        _listen(registry, kind, census)
+
+    @kopf.on.event("pods", registry=registry)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
+    async def pod(event: Any, **_: Any) -> None:
+        hear_pod(census, event)
+
+    del login, pod
+    return registry
+
+
+def _listen(registry: kopf.OperatorRegistry, kind: Kind, census: Census) -> None:
+    group, _, version = kind.api_version.rpartition("/")
+
+    @kopf.on.event(group, version, kind.plural, registry=registry, id=f"hear-{kind.plural}")  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
+    async def hear(event: Any, **_: Any) -> None:
+        hear_object(census, kind, event)
+
+    del hear
+
+
+def hear_object(census: Census, kind: Kind, event: dict[str, Any]) -> None:
+    """An object of one of our kinds changed, is gone, or was listed (again)."""
+    document: Document = {**event["object"], "apiVersion": kind.api_version, "kind": kind.kind}
+    metadata = document["metadata"]
+    census.hear(kind)
+    if event["type"] == "DELETED":
+        census.lost(kind, document)
+    elif event["type"] is None and census.is_old(kind, metadata):
+        return
+    else:
+        census.take(document, kind)
+    if event["type"] is None:
+        census.soon()
+
+
+def hear_pod(census: Census, event: dict[str, Any]) -> None:
+    """A runner pod changed: remember what is wrong with it, and tell its functions when that changes."""
+    pod = event["object"]
+    metadata = pod["metadata"]
+    pool = mapping(metadata.get("labels")).get(POOL_ID)
+    if pool is None:
+        return
+    world = census.reconciler.world
+    place = (str(metadata["namespace"]), str(pool))
+    gone = event["type"] == "DELETED" or bool(metadata.get("deletionTimestamp"))
+    trouble = None if gone else read_trouble(pod)
+    before = world.troubles[place].get(metadata["name"]) if place in world.troubles else None
+    if trouble is None:
+        if place in world.troubles:
+            world.troubles[place].pop(metadata["name"], None)
+            if not world.troubles[place]:
+                del world.troubles[place]
+    else:
+        world.troubles[place][metadata["name"]] = trouble
+    if trouble != before:
+        census.reconciler.pool(*place, 0.1)
+
+
+def configure(settings: kopf.OperatorSettings, own: Settings) -> None:
+    """Kopf's settings: few workers that let go at once, short time-outs, no writing of its own."""
+    settings.posting.enabled = False
+    settings.posting.loggers = False
+    settings.watching.chunk_size = 500
+    settings.watching.connect_timeout = 10
+    for kind in CHILD_KINDS:
+        settings.watching.label_selectors[kind.plural] = OURS
+    settings.watching.label_selectors[POD.plural] = RUNNERS
+    settings.queueing.worker_limit = 100
+    settings.queueing.idle_timeout = 0.2
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = (0.5, 1, 2, 4)
+    settings.persistence.finalizer = f"{GROUP}/unused"
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
+    settings.process.ultimate_exiting_timeout = 20
+    settings.scanning.disabled = bool(own.namespaces)
+    settings.peering.standalone = True
+    settings.execution.max_workers = 2
+
+
+__all__ = ["DEPLOYMENT", "configure", "hear_object", "hear_pod", "make_registry"]

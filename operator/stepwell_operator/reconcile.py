@@ -1,0 +1,413 @@
+"""The conductor: from a name to a converged function. Level-based: whoever called, it reads all, plans, acts on the difference.
+
+handlers, census, resync ──▶ queue ──▶ reconcile: target ─▶ observe ─▶ plan ─▶ register, pools, move, forget ─▶ status
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from stepwell.errors import StoreError
+from stepwell_operator.children import Children
+from stepwell_operator.cluster import FUNCTION, Cluster, Conflict, Document, NotThere
+from stepwell_operator.events import Events
+from stepwell_operator.facts import WellFacts
+from stepwell_operator.metrics import OperatorMetrics
+from stepwell_operator.names import FINALIZER
+from stepwell_operator.plan import Observed, Plan, plan
+from stepwell_operator.settings import Settings
+from stepwell_operator.status import patch_between, status_of
+from stepwell_operator.target import DEFAULT_STORE, Fault, Target
+from stepwell_operator.targets import Targets
+from stepwell_operator.wells import Wells
+from stepwell_operator.workqueue import Workqueue
+from stepwell_operator.world import Key, Seen, World, listed, mapping, owners_of
+
+SHARED_OWNERS = 100
+"""So many functions own a namespace's gateway and Secrets together, so that these go with the last of them, operator or not."""
+DRAIN_DEADLINE = 3600.0
+EVALUATION = "; this is the evaluation store, one small Postgres for trying out: give a production namespace a store of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to work on: a `function` by its name, or a `well` by its store's name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Reconciler:
+    """Everything that converges, over one world and one queue."""
+
+    def __init__(
+        self, cluster: Cluster, settings: Settings, metrics: OperatorMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.cluster = cluster
+        self.settings = settings
+        self.metrics = metrics
+        self.world = World()
+        self.wells = Wells(cluster, settings, clock)
+        self.targets = Targets(cluster, self.world)
+        self.children = Children(cluster, settings, self.world)
+        self.events = Events(cluster, settings.pod)
+        self.queue: Workqueue[Item] = Workqueue(self.work, settings.workers)
+        self._clock = clock
+        self._deleting_since: dict[Key, float] = {}
+        self._log = structlog.get_logger("stepwell.operator")
+
+    # --- what is asked for ---
+
+    def function(self, key: Key, after: float = 0.0) -> None:
+        """Look at a function again."""
+        self.queue.add(Item("function", *key), after)
+
+    def well(self, namespace: str, store: str, after: float = 0.0) -> None:
+        """Look at a well, its Secret and its gateway again."""
+        self.queue.add(Item("well", namespace, store), after)
+
+    def pool(self, namespace: str, pool: str, after: float = 0.0) -> None:
+        """Look again at every function that has part in a pool."""
+        for name in self._members(namespace, pool):
+            self.function((namespace, name), after)
+
+    async def work(self, item: Item) -> float | None:
+        """Reconcile one item; the seconds after which to look again, if need be."""
+        began = self._clock()
+        error = "none"
+        try:
+            if item.kind == "well":
+                return await self._reconcile_well(item.namespace, item.name)
+            return await self._reconcile(item.namespace, item.name)
+        except Conflict:
+            error = "conflict"
+            return 0.1
+        except Exception as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            self.metrics.reconciled(item.kind, error, self._clock() - began)
+
+    # --- one function ---
+
+    async def _reconcile(self, namespace: str, name: str) -> float | None:
+        seen = self.world.functions.get((namespace, name))
+        if seen is None:
+            return await self._farewell(namespace, name, cancel=True)
+        target = await self.targets.get(seen)
+        if seen.deleting:
+            return await self._leaving(seen)
+        if await self._finalized(seen, target):
+            return None  # the patch brings an event
+        well = await self._well_of(namespace, target)
+        made = plan(self._observe(seen, target, well))
+        made = await self._act(seen, made, well)
+        refused = await self._converge(seen, made, well)
+        await self._tell(seen, target, well, made, refused)
+        return made.again
+
+    def _observe(self, seen: Seen, target: Target | Fault, well: WellFacts) -> Observed:
+        pools = {target.pool_id} if isinstance(target, Target) else set[str]()
+        pools |= (
+            {row.pool for rows in well.revisions.values() for row in rows}
+            if len(well.revisions) < 3
+            else {row.pool for row in well.revisions.get(self._id_of(seen, target), ())}
+        )
+        owned = self.children.owned_by(seen)
+        return Observed(
+            seen=seen,
+            target=target,
+            well=well,
+            children={one: child for one in pools | owned if (child := self.world.deployment(seen.namespace, one)) is not None},
+            owned=frozenset(owned),
+            now=self._clock(),
+            settle=self.settings.drain_seconds,
+        )
+
+    @staticmethod
+    def _id_of(seen: Seen, target: Target | Fault) -> str:
+        return seen.name if isinstance(target, Fault) else target.function.id
+
+    async def _well_of(self, namespace: str, target: Target | Fault) -> WellFacts:
+        """The function's well; looked at now if it never was, or if revisions may have drained since."""
+        store = target.store if isinstance(target, Target) else DEFAULT_STORE
+        facts = self.wells.facts(namespace, store)
+        if facts.reason == "Pending":
+            await self._reconcile_well(namespace, store)
+        elif facts.ready and isinstance(target, Target):
+            several = len(facts.revisions.get(target.function.id, ())) > 1
+            if several and self._clock() - facts.looked >= self.settings.drain_seconds:
+                await self.wells.look(namespace, store)
+        return facts
+
+    async def _act(self, seen: Seen, made: Plan, well: WellFacts) -> Plan:
+        """Write what is to be written to the store; where that fails the well's state says so, and nothing of it is lost."""
+        try:
+            if made.register is not None:
+                await self.wells.register(well, seen.name, made.register)
+                self._announce(seen, made)
+                made = plan(self._observe(seen, await self.targets.get(seen), well))
+            if made.move is not None:
+                await self.wells.move(well, made.move)
+            for one in made.forget:
+                if await self.wells.drop(well, one):
+                    self.events.tell(
+                        seen, "Normal", "RevisionDrained", f"no run is on revision {one.revision} any more; its pods go"
+                    )
+            if made.forget:
+                made = plan(self._observe(seen, await self.targets.get(seen), well))
+        except StoreError as error:
+            self._log.warning("the store did not take a function", function=f"{seen.namespace}/{seen.name}", error=str(error))
+            self.well(seen.namespace, well.store, 1.0)
+        return made
+
+    def _announce(self, seen: Seen, made: Plan) -> None:
+        asked = made.register
+        if asked is None:
+            return
+        for row in asked.revisions:
+            self.events.tell(seen, "Normal", "RevisionCreated", f"revision {row.revision} in pool {row.pool}")
+        if asked.revision == asked.target.revision:
+            self.events.tell(seen, "Normal", "RevisionPromoted", f"new runs begin on revision {asked.revision}")
+
+    async def _converge(self, seen: Seen, made: Plan, well: WellFacts) -> str | None:
+        """Make the function's pools, and take away those that nobody has part in; what the API server refused, if it did."""
+        if not well.secret:
+            return None
+        refused: str | None = None
+        for pool, spec in made.pools.items():
+            owners = owners_of(
+                self.world.functions[seen.namespace, name] for name in self._members(seen.namespace, pool) | {seen.name}
+            )
+            said = await self.children.ensure_pool(spec, well, seen.namespace, owners, self._replicas(seen, pool))
+            refused = refused or said
+        for pool in made.dropped:
+            others = self._members(seen.namespace, pool) - {seen.name}
+            if others:
+                self.function((seen.namespace, min(others)))
+            else:
+                await self.children.drop_pool(seen.namespace, pool)
+                self.events.tell(seen, "Normal", "RevisionDeleted", f"the Deployment {pool} is not needed any more")
+        return refused
+
+    def _members(self, namespace: str, pool: str) -> set[str]:
+        """The functions that have part in a pool: it is their newest, or they have a revision in it that isn't gone."""
+        found = self.targets.in_pool(namespace, pool)
+        for key in self.wells.known():
+            if key[0] == namespace:
+                found |= self.wells.facts(*key).functions_in(pool)
+        return {name for name in found if (namespace, name) in self.world.functions}
+
+    def _replicas(self, seen: Seen, pool: str) -> int:
+        wanted = [self.targets.known(seen.namespace, name) for name in self._members(seen.namespace, pool) | {seen.name}]
+        replicas = [one.replicas for one in wanted if isinstance(one, Target)]
+        if replicas:
+            return max(replicas)
+        child = self.world.deployment(seen.namespace, pool)
+        return child.desired if child is not None else 1
+
+    async def _tell(self, seen: Seen, target: Target | Fault, well: WellFacts, made: Plan, refused: str | None) -> None:
+        """Write the status, if it changed."""
+        newest = self.world.functions.get(seen.key, seen)
+        observed = self._observe(newest if newest.generation == seen.generation else seen, target, well)
+        pool = target.pool_id if isinstance(target, Target) else made.current_pool
+        trouble = self.world.trouble(seen.namespace, pool) if pool else None
+        warning = EVALUATION if self.settings.evaluation_store and well.ready and well.store == DEFAULT_STORE else ""
+        after = status_of(observed, made, trouble, refused, warning, datetime.now(UTC))
+        before = self.targets.status(observed.seen)
+        patch = patch_between(before, after)
+        self.metrics.conditions(seen.key, after["conditions"])
+        if not patch:
+            return
+        document: Document = {"metadata": {"resourceVersion": str(observed.seen.version)}, "status": patch}
+        try:
+            written = await self.cluster.merge(FUNCTION, seen.namespace, seen.name, document, "status")
+        except NotThere:
+            return
+        self.metrics.status_written()
+        self.world.see(written, self.world.functions)
+        self._events_of(seen, before, after)
+
+    def _events_of(self, seen: Seen, before: Document, after: Document) -> None:
+        """Say in Events what went wrong since the status before."""
+        known = {one["type"]: one for one in listed(before.get("conditions"))}
+        for one in after["conditions"]:
+            old = mapping(known.get(one["type"]))
+            if (old.get("status"), old.get("reason")) == (one["status"], one["reason"]):
+                continue
+            if (
+                one["type"] in {"SpecAccepted", "StoreReady", "RunnersAvailable"}
+                and one["status"] == "False"
+                and one["reason"] in LOUD
+            ):
+                self.events.tell(seen, "Warning", LOUD[one["reason"]] or one["reason"], one["message"])
+            if one["type"] == "Progressing" and one["reason"] == "RevisionLimitReached":
+                self.events.tell(seen, "Warning", "RevisionLimitReached", one["message"])
+
+    # --- leaving ---
+
+    async def _finalized(self, seen: Seen, target: Target | Fault) -> bool:
+        """See that exactly functions with `deletionPolicy: Drain` have our finalizer; whether it had to be changed."""
+        if isinstance(target, Fault):
+            return False
+        has = FINALIZER in seen.finalizers
+        if has == (target.policy == "Drain"):
+            return False
+        rest = [one for one in seen.finalizers if one != FINALIZER]
+        await self._set_finalizers(seen, rest if has else [*rest, FINALIZER])
+        return True
+
+    async def _set_finalizers(self, seen: Seen, finalizers: list[str]) -> None:
+        metadata = {"finalizers": finalizers, "resourceVersion": str(seen.version)}
+        try:
+            await self.cluster.merge(FUNCTION, seen.namespace, seen.name, {"metadata": metadata})
+        except NotThere:
+            return
+
+    async def _leaving(self, seen: Seen) -> float | None:
+        """It is being deleted: nothing new starts; with `Drain` it stays until its runs have ended, or for an hour."""
+        drains = FINALIZER in seen.finalizers
+        since = self._deleting_since.setdefault(seen.key, self._clock())
+        again = await self._farewell(seen.namespace, seen.name, cancel=not drains)
+        late = self._clock() - since > DRAIN_DEADLINE
+        if late:
+            again = await self._farewell(seen.namespace, seen.name, cancel=True)
+        if drains and (again is None or late):
+            await self._set_finalizers(seen, [one for one in seen.finalizers if one != FINALIZER])
+            return None
+        if drains and again is not None:
+            self.events.tell(seen, "Normal", "DeletionBlocked", "runs are still under way; deletionPolicy Drain waits for them")
+        return again
+
+    async def _farewell(self, namespace: str, name: str, *, cancel: bool) -> float | None:
+        """Take a function out of its wells; None once nothing of it is left there."""
+        again: float | None = None
+        for key in self.wells.known():
+            if key[0] != namespace:
+                continue
+            facts = self.wells.facts(*key)
+            if facts.ready:
+                try:
+                    done = await self.wells.retire(facts, name, cancel=cancel)
+                except StoreError:
+                    done = False
+                again = again if done else self.settings.drain_seconds
+        if (namespace, name) not in self.world.functions:
+            pools = self.targets.forget(namespace, name)
+            self.metrics.forget((namespace, name))
+            self._deleting_since.pop((namespace, name), None)
+            for pool in pools:
+                self.pool(namespace, pool)
+            for key in self.wells.known():
+                if key[0] == namespace:
+                    self.well(*key, 0.5)
+        return again
+
+    # --- wells ---
+
+    def _users(self, namespace: str, store: str) -> list[Seen]:
+        """The functions of a well, the oldest first."""
+        found = [
+            seen for seen in self.world.functions_in(namespace) if self.targets.store_of(seen) == store and not seen.deleting
+        ]
+        return sorted(found, key=lambda seen: (seen.created, seen.name))
+
+    async def _reconcile_well(self, namespace: str, store: str) -> float | None:
+        users = self._users(namespace, store)
+        if not users:
+            if any(seen for seen in self.world.functions_in(namespace)) or self.wells.facts(namespace, store).ready:
+                await self.children.drop_gateway(namespace, store)
+            facts = self.wells.facts(namespace, store)
+            if not facts.ready or not any(row.active for row in facts.functions.values()):
+                await self.wells.forget(namespace, store)
+            return None
+        owners = owners_of(users[:SHARED_OWNERS]) if len(users) <= SHARED_OWNERS else []
+        before = self.wells.facts(namespace, store)
+        was = (before.reason, before.message, before.digest)
+        facts = await self.wells.prepare(namespace, store, self.world.stores.get((namespace, store)), owners)
+        if facts.secret:
+            await self.children.ensure_gateway(facts, owners)
+        if (facts.reason, facts.message, facts.digest) != was:
+            self.look_at(users)
+            self._look_for_orphans(facts)
+        return None if facts.ready else 5.0
+
+    def _look_for_orphans(self, facts: WellFacts) -> None:
+        """Say farewell to functions that are in the well and whose objects went while nobody looked."""
+        for row in facts.functions.values():
+            key = (facts.namespace, row.owner.removeprefix("dfn/"))
+            if row.owner.startswith("dfn/") and key not in self.world.functions:
+                self.function(key)
+
+    def look_at(self, functions: Iterable[Seen]) -> None:
+        """Look again at all of these."""
+        for seen in functions:
+            self.function(seen.key)
+
+    # --- rounds ---
+
+    async def look_round(self) -> None:
+        """Every half a minute: read what runs in each well, and look at the functions for which that changed."""
+        while True:
+            await asyncio.sleep(self.settings.look_seconds)
+            for namespace, store in self.wells.known():
+                facts = self.wells.facts(namespace, store)
+                if not facts.ready:
+                    self.well(namespace, store)
+                    continue
+                before = _picture(facts)
+                facts = await self.wells.look(namespace, store)
+                changed = {name for name, one in _picture(facts).items() if before.get(name) != one} | (
+                    set(before) - set(_picture(facts))
+                )
+                for row in facts.functions.values():
+                    if row.function_id in changed and row.owner.startswith("dfn/"):
+                        self.function((namespace, row.owner.removeprefix("dfn/")))
+                if not facts.ready:
+                    self.look_at(self._users(namespace, store))
+
+    async def resync_round(self) -> None:
+        """Every ten minutes: walk everything, spread over a minute, and take out of the wells whose objects are gone."""
+        while True:
+            await asyncio.sleep(self.settings.resync)
+            self.resync(spread=60.0)
+
+    def resync(self, spread: float) -> None:
+        """Look at everything."""
+        count = max(1, len(self.world.functions))
+        for place, key in enumerate(list(self.world.functions)):
+            self.function(key, spread * place / count)
+        wells = {(seen.namespace, self.targets.store_of(seen)) for seen in self.world.functions.values()} | set(
+            self.wells.known()
+        )
+        for namespace, store in wells:
+            self.well(namespace, store)
+            self._look_for_orphans(self.wells.facts(namespace, store))
+
+
+LOUD: dict[str, str] = {
+    "InvalidSpec": "SpecRejected", "InvalidExpression": "SpecRejected", "InvalidCron": "SpecRejected",
+    "UnknownTimezone": "SpecRejected", "CronNeverFires": "SpecRejected", "ReservedName": "SpecRejected",
+    "SourceNotFound": "SpecRejected", "Unreachable": "StoreUnavailable", "SecretNotFound": "StoreUnavailable",
+    "SchemaTooNew": "StoreUnavailable", "MigrationPending": "StoreUnavailable", "CrashLooping": "RunnerCrashLooping",
+    "HandlerImportFailed": "", "ImagePullFailed": "", "Unschedulable": "", "ConfigError": "", "PodsRefused": "",
+}  # fmt: skip
+"""The reasons that are worth an Event, and its name where that is another."""
+
+
+def _picture(facts: WellFacts) -> dict[str, Any]:
+    """What of a well shows in its functions' statuses."""
+    picture: dict[str, Any] = {}
+    for (name, revision), row in (facts.work or {}).items():
+        picture.setdefault(name, []).append((revision, row.live, row.queued, row.due))
+    for name, rows in facts.schedules.items():
+        picture.setdefault(name, []).extend((row.schedule_id, row.last_due, row.next_due) for row in rows)
+    for name, row in facts.functions.items():
+        picture.setdefault(name, []).append((row.revision, row.pool, row.active, row.spec))
+    return picture

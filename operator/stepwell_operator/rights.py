@@ -1,0 +1,60 @@
+"""The rights that the operator needs, written out to the verb. The chart grants these; a test compares both with what is used."""
+
+from collections.abc import Sequence
+
+from stepwell_operator.cluster import ACCESS_REVIEW, Cluster, Document
+from stepwell_operator.world import mapping
+
+Right = tuple[str, str, str]
+"""API group, resource (with its part) and verb."""
+
+
+def _each(group: str, resource: str, verbs: str) -> list[Right]:
+    return [(group, resource, verb) for verb in verbs.split()]
+
+
+IN_NAMESPACES: tuple[Right, ...] = (
+    *_each("stepwell.dev", "durablefunctions", "get list watch patch"),
+    *_each("stepwell.dev", "durablefunctions/status", "patch"),
+    *_each("stepwell.dev", "durablestores", "get list watch"),
+    *_each("apps", "deployments", "get list watch create patch delete"),
+    *_each("", "configmaps", "get list watch create patch delete"),
+    *_each("", "services", "get list watch create patch delete"),
+    *_each("", "serviceaccounts", "get list watch create patch delete"),
+    *_each("", "secrets", "get create patch"),
+    *_each("", "pods", "list watch"),
+    *_each("policy", "poddisruptionbudgets", "get list watch create patch delete"),
+    *_each("networking.k8s.io", "networkpolicies", "get list watch create patch delete"),
+    *_each("events.k8s.io", "events", "create patch"),
+)
+"""What is needed wherever functions are watched."""
+
+IN_OWN_NAMESPACE: tuple[Right, ...] = (
+    *_each("coordination.k8s.io", "leases", "get create update"),
+    *_each("", "secrets", "get"),
+)
+"""What is needed in the operator's own namespace."""
+
+
+async def missing(cluster: Cluster, namespaces: Sequence[str], own: str) -> list[str]:
+    """The rights that the API server says are missing, as sentences."""
+    asked = [(right, place or None) for right in IN_NAMESPACES for place in (namespaces or [""])]
+    asked += [(right, own) for right in IN_OWN_NAMESPACE]
+    found: list[str] = []
+    for (group, resource, verb), namespace in asked:
+        name, _, part = resource.partition("/")
+        attributes: Document = {"group": group, "resource": name, "verb": verb}
+        if part:
+            attributes["subresource"] = part
+        if namespace:
+            attributes["namespace"] = namespace
+        review: Document = {
+            "apiVersion": ACCESS_REVIEW.api_version,
+            "kind": ACCESS_REVIEW.kind,
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = await cluster.create(ACCESS_REVIEW, None, review)
+        if not mapping(answer.get("status")).get("allowed"):
+            where = f"namespace {namespace}" if namespace else "the cluster"
+            found.append(f"the right to {verb} {resource}{f'.{group}' if group else ''} in {where}")
+    return found

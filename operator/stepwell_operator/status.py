@@ -1,0 +1,264 @@
+"""A function's status, from what was observed and planned. Pure; messages hold no counters and no times, so it changes rarely."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from stepwell.spec.function import CronTrigger, FunctionSpec
+from stepwell_operator.names import POOL_ID
+from stepwell_operator.plan import Observed, Phase, Plan
+from stepwell_operator.target import Fault, Target
+from stepwell_operator.world import Child, Trouble
+
+Document = dict[str, Any]
+SUMMARY = 200
+KEPT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition, before it knows when it began."""
+
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+
+
+def status_of(seen: Observed, made: Plan, trouble: Trouble | None, refused: str | None, warning: str, now: datetime) -> Document:
+    """The whole status. `refused`: what the API server said no to when a child was made; `warning` follows the store's words."""
+    before: Document = orjson.loads(seen.seen.status)
+    conditions = list(_conditions(seen, made, trouble, refused, warning))
+    target = None if isinstance(seen.target, Fault) else seen.target
+    child = seen.children.get(made.current_pool or (target.pool_id if target else ""))
+    status: Document = {
+        "observedGeneration": seen.seen.generation,
+        "conditions": _dated(conditions, before.get("conditions") or (), seen.seen.generation, now),
+        "replicas": child.replicas if child else 0,
+        "readyReplicas": child.ready if child else 0,
+        "store": f"{seen.well.store}: {seen.well.reason}",
+        "draining": len(made.draining),
+        "runs": _runs(seen) if seen.well.ready else before.get("runs") or {"active": 0, "queued": 0, "due": 0},
+        "revisions": _revisions(seen, made),
+        "schedules": _schedules(seen),
+    }
+    pool = made.current_pool or (target.pool_id if target else None)
+    optional = {
+        "currentRevision": made.current,
+        "targetRevision": target.revision if target else None,
+        "selector": f"{POOL_ID}={pool}" if pool else None,
+        "triggersSummary": _summary(target.function) if target else before.get("triggersSummary"),
+        "nextScheduleTime": min(
+            (one["nextScheduleTime"] for one in status["schedules"] if "nextScheduleTime" in one), default=None
+        ),
+    }
+    return status | {name: value for name, value in optional.items() if value is not None}
+
+
+def patch_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Document:
+    """The JSON merge patch that makes `after` of `before`; empty if they are the same."""
+    gone = {name: None for name in before if name not in after}
+    return gone | {name: value for name, value in after.items() if before.get(name) != value}
+
+
+# --- conditions ---
+
+
+def _conditions(seen: Observed, made: Plan, trouble: Trouble | None, refused: str | None, warning: str) -> Iterable[Condition]:
+    target = seen.target
+    accepted = _accepted(target)
+    store = Condition("StoreReady", _truth(seen.well.ready), seen.well.reason, f"{seen.well.message}{warning}")
+    runners = _runners(seen, made, trouble, refused)
+    suspended = _suspended(seen)
+    yield _ready(made, accepted, store, runners, suspended)
+    yield accepted
+    yield store
+    yield runners
+    yield _progressing(seen, made)
+    yield _scheduled(seen, made, suspended)
+    yield _draining(made)
+    yield suspended
+
+
+def _ready(  # noqa: PLR0911 - a list of reasons, in order
+    made: Plan, accepted: Condition, store: Condition, runners: Condition, suspended: Condition
+) -> Condition:
+    if accepted.status != "True":
+        return Condition("Ready", "False", "SpecInvalid", accepted.message)
+    if store.status != "True":
+        return Condition("Ready", "False", "StoreUnavailable", store.message)
+    if suspended.status == "True":
+        return Condition("Ready", "False", "Suspended", suspended.message)
+    if made.phase is Phase.REFUSED:
+        return Condition(
+            "Ready", "False", "RevisionLimitReached", "too many revisions still have runs; the last accepted one serves"
+        )
+    if runners.status != "True":
+        reason = "NoRunners" if made.phase is Phase.CURRENT else "RolloutInProgress"
+        return Condition("Ready", "False", reason, runners.message)
+    if made.phase is Phase.COMING:
+        return Condition("Ready", "True", "RolloutInProgress", "the revision before serves until the new one's pods are ready")
+    return Condition("Ready", "True", "Available", "events and ticks start runs")
+
+
+def _accepted(target: Target | Fault) -> Condition:
+    if isinstance(target, Fault):
+        return Condition("SpecAccepted", "False", target.reason, f"{target.message}; the last accepted spec, if any, goes on")
+    return Condition("SpecAccepted", "True", "Accepted")
+
+
+def _runners(seen: Observed, made: Plan, trouble: Trouble | None, refused: str | None) -> Condition:
+    kind = "RunnersAvailable"
+    if refused:
+        return Condition(kind, "False", "PodsRefused", refused[:500])
+    if isinstance(seen.target, Fault):
+        child = seen.children.get(made.current_pool or "")
+        return _of_child(kind, child)
+    if trouble is not None:
+        return Condition(kind, "False", trouble.reason, trouble.message)
+    if seen.target.replicas == 0:
+        return Condition(kind, "True", "ScaledToZero", "replicas is 0: runs wait until it is raised")
+    current = seen.children.get(made.current_pool or seen.target.pool_id)
+    return _of_child(kind, current)
+
+
+def _of_child(kind: str, child: Child | None) -> Condition:
+    if child is None:
+        return Condition(kind, "False", "NoDeployment", "there is no runner Deployment yet")
+    if child.ready > 0 or child.desired == 0:
+        return Condition(kind, "True", "MinimumReplicasAvailable")
+    return Condition(kind, "False", "PodsNotReady", "no runner pod is ready yet")
+
+
+def _progressing(seen: Observed, made: Plan) -> Condition:
+    kind = "Progressing"
+    target = seen.target
+    if made.phase is Phase.REFUSED:
+        return Condition(kind, "False", "RevisionLimitReached", "raise spec.revisions.max, or let old revisions drain")
+    child = None if isinstance(target, Fault) else seen.children.get(target.pool_id)
+    if child is not None and child.stuck:
+        return Condition(kind, "False", "DeadlineExceeded", child.stuck[:500])
+    if made.phase is Phase.COMING:
+        return Condition(kind, "True", "NewRevision", "waiting for a ready pod of the new revision")
+    return Condition(kind, "False", "Complete")
+
+
+def _scheduled(seen: Observed, made: Plan, suspended: Condition) -> Condition:
+    kind = "SchedulesReady"
+    if suspended.status == "True":
+        return Condition(kind, "False", "Suspended")
+    if not seen.well.ready:
+        return Condition(kind, "Unknown", "StoreUnavailable")
+    if made.register is not None:
+        return Condition(kind, "False", "Behind", "the newest spec is being registered")
+    return Condition(kind, "True", "Registered")
+
+
+def _draining(made: Plan) -> Condition:
+    kind = "Draining"
+    if made.phase is Phase.REFUSED:
+        names = ", ".join(sorted(one.revision for one in made.draining))
+        return Condition(
+            kind, "True", "RevisionLimitReached", f"revisions with runs: {names}; no more than spec.revisions.max are kept"
+        )
+    if made.draining:
+        names = ", ".join(sorted(one.revision for one in made.draining))
+        return Condition(kind, "True", "RevisionsDraining", f"runs go on on {names}")
+    return Condition(kind, "False", "NoneDraining")
+
+
+def _suspended(seen: Observed) -> Condition:
+    if seen.seen.paused:
+        return Condition("Suspended", "True", "Annotation", "the annotation stepwell.dev/suspend stops new runs; others go on")
+    if not isinstance(seen.target, Fault) and seen.target.suspended:
+        return Condition("Suspended", "True", "UserRequest", "spec.suspend stops new runs; runs in flight go on")
+    return Condition("Suspended", "False", "NotSuspended")
+
+
+def _dated(made: Sequence[Condition], before: Sequence[Document], generation: int, now: datetime) -> list[Document]:
+    known = {one["type"]: one for one in before}
+    dated: list[Document] = []
+    for one in made:
+        old = known.get(one.type)
+        since = old["lastTransitionTime"] if old is not None and old["status"] == one.status else stamp(now)
+        dated.append(
+            {
+                "type": one.type,
+                "status": one.status,
+                "reason": one.reason,
+                "message": one.message,
+                "observedGeneration": generation,
+                "lastTransitionTime": since,
+            }
+        )
+    return dated
+
+
+def _truth(value: bool) -> str:
+    return "True" if value else "False"
+
+
+# --- figures ---
+
+
+def rounded(count: int) -> int:
+    """Two significant digits from 100 on: statuses don't follow every run."""
+    if count < 100:
+        return count
+    unit = 10 ** (len(str(count)) - 2)
+    return count // unit * unit
+
+
+def _runs(seen: Observed) -> Document:
+    function_id = seen.target.function.id if not isinstance(seen.target, Fault) else seen.seen.name
+    rows = [row for (name, _), row in (seen.well.work or {}).items() if name == function_id]
+    return {
+        "active": rounded(sum(row.live for row in rows)),
+        "queued": rounded(sum(row.queued for row in rows)),
+        "due": rounded(sum(row.due for row in rows)),
+    }
+
+
+def _revisions(seen: Observed, made: Plan) -> list[Document]:
+    listed: list[Document] = []
+    if made.current is not None and made.current_pool is not None:
+        listed.append({"id": made.current, "pool": made.current_pool, "phase": "Current"})
+    target = seen.target
+    if made.phase is Phase.COMING and not isinstance(target, Fault) and target.revision != made.current:
+        listed.append({"id": target.revision, "pool": target.pool_id, "phase": "Coming"})
+    for one in sorted(made.draining, key=lambda one: one.revision):
+        figures = {} if one.live is None else {"activeRuns": rounded(one.live), "dueRuns": rounded(one.due or 0)}
+        listed.append({"id": one.revision, "pool": one.pool, "phase": "Draining", **figures})
+    return listed[:KEPT]
+
+
+def _schedules(seen: Observed) -> list[Document]:
+    if isinstance(seen.target, Fault):
+        return []
+    rows = {row.schedule_id: row for row in seen.well.schedules.get(seen.target.function.id, ())}
+    listed: list[Document] = []
+    for trigger in seen.target.function.triggers:
+        if not isinstance(trigger, CronTrigger):
+            continue
+        row = rows.get(f"{seen.target.function.id}/{trigger.cron}")
+        one: Document = {"cron": trigger.cron}
+        if row is not None and row.last_due > row.created:
+            one["lastScheduleTime"] = stamp(datetime.fromtimestamp(row.last_due / 1e6, UTC))
+        if row is not None and row.next_due > 0 and not seen.target.suspended:
+            one["nextScheduleTime"] = stamp(datetime.fromtimestamp(row.next_due / 1e6, UTC))
+        listed.append(one)
+    return listed
+
+
+def _summary(spec: FunctionSpec) -> str:
+    names = [trigger.cron if isinstance(trigger, CronTrigger) else trigger.event for trigger in spec.triggers]
+    text = ", ".join(names) or "invoke"
+    return text if len(text) <= SUMMARY else text[: SUMMARY - 1] + "…"
+
+
+def stamp(moment: datetime) -> str:
+    """A moment as Kubernetes writes it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

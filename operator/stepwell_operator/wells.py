@@ -1,0 +1,322 @@
+"""The operator's hold on wells: addresses, registrations, what runs. Every question to a store goes through here."""
+
+import asyncio
+import base64
+import secrets
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import orjson
+import structlog
+
+from stepwell.engine.cancelling import cancel_all
+from stepwell.engine.registration import registration
+from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.store.postgres import PostgresStore
+from stepwell.store.records import FunctionRow, RevisionRow, RevisionWork, ScheduleRow
+from stepwell_operator.cluster import SECRET, STORE, Cluster, ClusterError, Conflict, Document
+from stepwell_operator.facts import READY, WellFacts
+from stepwell_operator.names import GATEWAY_SECRET, STORE_SECRET, digest
+from stepwell_operator.plan import Forget, Move, Register, owner_of
+from stepwell_operator.provision import Provisioned, ProvisionError, provision, with_schema
+from stepwell_operator.resources.gateway import named, secret
+from stepwell_operator.settings import Settings
+from stepwell_operator.target import Target
+from stepwell_operator.world import Seen, listed, mapping
+
+MOST_OPEN = 20
+WellKey = tuple[str, str]
+"""Namespace and store name."""
+
+
+class Wells:
+    """Every well in use. Failures are kept in its facts, as a reason of `StoreReady`, and tried again at the next look."""
+
+    def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._clock = clock
+        self._facts: dict[WellKey, WellFacts] = {}
+        self._dsns: dict[WellKey, str] = {}
+        self._open: OrderedDict[WellKey, PostgresStore] = OrderedDict()
+        self._migrated: set[WellKey] = set()
+        self._locks: dict[WellKey, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._log = structlog.get_logger("stepwell.operator")
+
+    def facts(self, namespace: str, store: str) -> WellFacts:
+        """What is known of a well; it may never have been looked at."""
+        return self._facts.setdefault((namespace, store), WellFacts(namespace, store))
+
+    def known(self) -> list[WellKey]:
+        """Every well there are facts of."""
+        return list(self._facts)
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        for store in self._open.values():
+            await store.close()
+        self._open.clear()
+
+    async def forget(self, namespace: str, store: str) -> None:
+        """Nobody uses this well any more."""
+        key = (namespace, store)
+        self._facts.pop(key, None)
+        self._dsns.pop(key, None)
+        self._migrated.discard(key)
+        opened = self._open.pop(key, None)
+        if opened is not None:
+            await opened.close()
+
+    # --- the address ---
+
+    async def prepare(self, namespace: str, store: str, spec: Seen | None, owners: list[Document]) -> WellFacts:
+        """See that the well has an address and a current schema, and look at it; `spec` is its DurableStore, if there is one."""
+        key = (namespace, store)
+        async with self._locks[key]:
+            facts = self.facts(namespace, store)
+            try:
+                dsn = await self._address(namespace, store, spec, owners)
+                if dsn != self._dsns.get(key):
+                    await self._readdress(key, dsn)
+                facts.secret, facts.digest = named(STORE_SECRET, store), digest(dsn)
+                if key not in self._migrated:
+                    applied = await self._store(key).migrate()
+                    self._migrated.add(key)
+                    if applied:
+                        self._log.info("migrated a well", namespace=namespace, store=store, migrations=len(applied))
+                await self._look(key)
+            except _Unready as error:
+                self._fail(facts, error.reason, str(error))
+            except ProvisionError as error:
+                self._fail(facts, "Unreachable", str(error))
+            except StoreUnavailable:
+                self._fail(facts, "Unreachable", "Postgres can't be reached with this namespace's credentials")
+            except StoreError as error:
+                self._fail(facts, "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300])
+            return facts
+
+    async def _address(self, namespace: str, store: str, spec: Seen | None, owners: list[Document]) -> str:
+        """The well's address: out of the user's Secret, out of ours, or newly made."""
+        name = named(STORE_SECRET, store)
+        ours = await self._cluster.get(SECRET, namespace, name)
+        dsn = _read(ours, "dsn")
+        if spec is not None:
+            wanted = await self._users_address(namespace, spec)
+        elif dsn is not None:
+            wanted = dsn
+        else:
+            wanted = (await self._provision(namespace, store)).dsn
+        if dsn != wanted or _owners_differ(ours, owners):
+            await self._cluster.apply(secret(namespace, name, {"dsn": wanted}, owners))
+        await self._keys(namespace, store, owners)
+        return wanted
+
+    async def _users_address(self, namespace: str, spec: Seen) -> str:
+        given = orjson.loads(spec.spec)
+        name, key = given["secretRef"]["name"], given["secretRef"].get("key", "dsn")
+        found = _read(await self._cluster.get(SECRET, namespace, name), key)
+        if found is None:
+            raise _Unready(
+                "SecretNotFound", f"DurableStore {spec.name!r} names Secret {name!r} with key {key!r}, which is not there"
+            )
+        return with_schema(found, given["schema"]) if given.get("schema") else found
+
+    async def _provision(self, namespace: str, store: str) -> Provisioned:
+        admin = self._settings.admin_secret
+        if store != "default":
+            raise _Unready("StoreNotFound", f"there is no DurableStore {store!r} in this namespace")
+        if not admin:
+            raise _Unready(
+                "SecretNotFound",
+                "the operator has no administrator's Secret: make a DurableStore 'default' here, or set store.adminSecret",
+            )
+        found = _read(await self._cluster.get(SECRET, self._settings.namespace, admin), "dsn")
+        if found is None:
+            raise _Unready("SecretNotFound", f"the operator's Secret {admin!r} with key 'dsn' is not there")
+        return await provision(found, namespace, store)
+
+    async def _keys(self, namespace: str, store: str, owners: list[Document]) -> None:
+        """The gateway's keys, made once and then left alone."""
+        name = named(GATEWAY_SECRET, store)
+        there = await self._cluster.get(SECRET, namespace, name)
+        if there is None:
+            document = secret(namespace, name, {"key": _key(), "event-key": _key()}, owners)
+            try:
+                await self._cluster.create(SECRET, namespace, document)
+            except Conflict:
+                return
+        elif _owners_differ(there, owners):
+            metadata = {"ownerReferences": owners, "resourceVersion": there["metadata"]["resourceVersion"]}
+            await self._cluster.merge(SECRET, namespace, name, {"metadata": metadata})
+
+    async def _readdress(self, key: WellKey, dsn: str) -> None:
+        self._dsns[key] = dsn
+        self._migrated.discard(key)
+        opened = self._open.pop(key, None)
+        if opened is not None:
+            await opened.close()
+
+    def _store(self, key: WellKey) -> PostgresStore:
+        """An opened store, the longest unused one closed when there are many."""
+        found = self._open.pop(key, None)
+        if found is None:
+            try:
+                found = PostgresStore(self._dsns[key])
+            except (StoreError, ValueError) as error:
+                raise _Unready("Unreachable", f"the address in the Secret can't be read: {error}") from None
+        self._open[key] = found
+        if len(self._open) > MOST_OPEN:
+            _, oldest = self._open.popitem(last=False)
+            asyncio.get_running_loop().create_task(oldest.close())
+        return found
+
+    # --- looking ---
+
+    async def look(self, namespace: str, store: str) -> WellFacts:
+        """Read again what is registered and what runs, in a query each."""
+        key = (namespace, store)
+        async with self._locks[key]:
+            facts = self.facts(namespace, store)
+            if key not in self._migrated:
+                return facts
+            try:
+                await self._look(key)
+            except StoreError:
+                self._fail(facts, "Unreachable", "Postgres can't be reached with this namespace's credentials")
+            return facts
+
+    async def _look(self, key: WellKey) -> None:
+        store, facts = self._store(key), self.facts(*key)
+        registry = await store.registry()
+        revisions = await store.revisions()
+        work = await store.work()
+        facts.registry_version = registry.version
+        facts.functions = {row.function_id: row for row in registry.functions}
+        facts.revisions = _by_function(revisions)
+        facts.index()
+        facts.schedules = _schedules_by_function(registry.schedules)
+        facts.work = {(row.function_id, row.revision): row for row in work}
+        facts.reason, facts.message = READY, "the store answers and its schema is current"
+        facts.looked = self._clock()
+        self._count_zeros(facts, revisions, work)
+
+    def _count_zeros(self, facts: WellFacts, revisions: Sequence[RevisionRow], work: Sequence[RevisionWork]) -> None:
+        busy = {(row.function_id.removesuffix("-failure"), row.revision) for row in work if row.live}
+        busy |= {(row.function_id, row.revision) for row in work if row.live}
+        idle = {(row.function_id, row.revision) for row in revisions} - busy
+        facts.zero_since = {pair: facts.zero_since.get(pair, facts.looked) for pair in idle}
+
+    def _fail(self, facts: WellFacts, reason: str, message: str) -> None:
+        if facts.reason != reason:
+            self._log.warning("a well can't be used", namespace=facts.namespace, store=facts.store, reason=reason, error=message)
+        facts.reason, facts.message = reason, message
+        facts.work = None
+        facts.zero_since.clear()
+
+    # --- writing ---
+
+    async def register(self, facts: WellFacts, name: str, asked: Register) -> None:
+        """Write a function's rows, and know them from now on."""
+        now = time.time_ns() // 1000
+        target = asked.target
+        specs = [(target.function, asked.revision)] + ([(target.failure, asked.revision)] if target.failure else [])
+        made = registration(owner_of(name), specs, asked.pool, now)
+        rows = [
+            replace(row, active=not target.suspended) if row.function_id == target.function.id else row for row in made.functions
+        ]
+        revisions = [replace(row, created=now) for row in asked.revisions]
+        store = self._store((facts.namespace, facts.store))
+        if made.listens:
+            await store.listen(made.listens)
+        await store.register(made.owner, rows, made.schedules, revisions)
+        for row in [*rows, *_gone(facts, made.owner, target)]:
+            facts.functions.pop(row.function_id, None)
+        facts.functions |= {row.function_id: row for row in rows}
+        facts.schedules[target.function.id] = made.schedules
+        for row in revisions:
+            others = [one for one in facts.revisions.get(row.function_id, ()) if one.revision != row.revision]
+            facts.revisions[row.function_id] = [*others, row]
+            facts.by_pool.setdefault(row.pool, set()).add(row.function_id)
+
+    async def move(self, facts: WellFacts, asked: Move) -> int:
+        """Hand the function's live runs to another revision; how many there were."""
+        return await self._store((facts.namespace, facts.store)).move_runs(asked.function_id, asked.revision, asked.pool)
+
+    async def drop(self, facts: WellFacts, asked: Forget) -> bool:
+        """Let go of a drained revision; False if a run is pinned to it after all."""
+        gone = await self._store((facts.namespace, facts.store)).forget_revision(asked.function_id, asked.revision)
+        if gone:
+            facts.revisions[asked.function_id] = [
+                one for one in facts.revisions.get(asked.function_id, ()) if one.revision != asked.revision
+            ]
+            facts.index()
+        return gone
+
+    async def retire(self, facts: WellFacts, name: str, *, cancel: bool) -> bool:
+        """A function's object is gone or going: nothing starts any more. Whether nothing of it runs now either."""
+        store = self._store((facts.namespace, facts.store))
+        owner = owner_of(name)
+        ids = {row.function_id for row in facts.functions.values() if row.owner == owner}
+        if any(facts.functions[one].active for one in ids):
+            await store.register(owner, (), ())
+        if cancel:
+            for one in sorted(ids):
+                await cancel_all(store, one, "the DurableFunction was deleted")
+        work = [row for row in await store.work() if row.function_id in ids and row.live]
+        if work:
+            return False
+        for one in ids:
+            for row in facts.revisions.get(one, ()):
+                await store.forget_revision(one, row.revision)
+        for one in ids:
+            facts.functions.pop(one, None)
+            facts.revisions.pop(one, None)
+        facts.index()
+        return True
+
+
+class _Unready(Exception):
+    """A well has no usable address; `reason` is one of `StoreReady`'s."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _gone(facts: WellFacts, owner: str, target: Target) -> list[FunctionRow]:
+    """Rows of this owner that its target has no more: a clean-up function that was taken out."""
+    row = facts.functions.get(f"{target.function.id}-failure")
+    return [row] if row is not None and row.owner == owner and target.failure is None else []
+
+
+def _by_function(rows: Sequence[RevisionRow]) -> dict[str, Sequence[RevisionRow]]:
+    found: dict[str, list[RevisionRow]] = defaultdict(list)
+    for row in rows:
+        found[row.function_id].append(row)
+    return dict(found)
+
+
+def _schedules_by_function(rows: Sequence[ScheduleRow]) -> dict[str, Sequence[ScheduleRow]]:
+    found: dict[str, list[ScheduleRow]] = defaultdict(list)
+    for row in rows:
+        found[row.function_id].append(row)
+    return dict(found)
+
+
+def _read(document: Document | None, key: str) -> str | None:
+    data = mapping(mapping(document).get("data"))
+    return base64.b64decode(data[key]).decode() if key in data else None
+
+
+def _owners_differ(document: Document | None, owners: list[Document]) -> bool:
+    there = {owner["uid"] for owner in listed(mapping(mapping(document).get("metadata")).get("ownerReferences"))}
+    return there != {owner["uid"] for owner in owners}
+
+
+def _key() -> str:
+    return secrets.token_urlsafe(24)
+
+
+__all__ = ["STORE", "ClusterError", "FunctionRow", "WellKey", "Wells"]
