@@ -37,7 +37,7 @@ class Children:
         self._settings = settings
         self._world = world
         self._settled: dict[Place, tuple[int, str]] = {}
-        """Versions that the server made of our document though they read otherwise (it rewrites some values)."""
+        """Versions that are as stated, or that the server made of our document (it rewrites some values)."""
         self._log = structlog.get_logger("stepwell.operator")
 
     def owned_by(self, seen: Seen) -> set[str]:
@@ -86,8 +86,12 @@ class Children:
             place = (document["kind"], metadata["namespace"], metadata["name"])
             child = self._world.children.get(place)
             stated = metadata["annotations"]["stepwell.dev/applied"]
-            if child is not None and (is_as_stated(child, document) or self._settled.get(place) == (child.version, stated)):
-                continue
+            if child is not None:
+                if self._settled.get(place) == (child.version, stated):
+                    continue
+                if is_as_stated(child, document):
+                    self._settled[place] = (child.version, stated)
+                    continue
             try:
                 await self._apply(document, place, stated)
             except Refused as error:
@@ -100,9 +104,7 @@ class Children:
             # What somebody else added to our lists is theirs under server-side apply: a merge patch replaces lists whole.
             made = await self._cluster.merge(kind_of(document), place[1], place[2], {"spec": document["spec"]})
         self._world.see_child(made)
-        child = read_child(made)
-        if not is_as_stated(child, document):
-            self._settled[place] = (child.version, stated)
+        self._settled[place] = (read_child(made).version, stated)
 
     async def _delete(self, namespace: str, name: str, kinds: Iterable[Kind]) -> None:
         for kind in kinds:
@@ -111,3 +113,4 @@ class Children:
                 continue
             await self._cluster.delete(kind, namespace, name, child.uid)
             self._world.forget_child(kind.kind, namespace, name, child.uid)
+            self._settled.pop((kind.kind, namespace, name), None)

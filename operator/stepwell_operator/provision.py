@@ -57,10 +57,11 @@ async def provision(admin: str, namespace: str, store: str) -> Provisioned:
         async with connection.transaction():
             await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 11))", name)
             there = await connection.fetchval("select true from pg_roles where rolname = $1", name)
-            verb = "alter" if there else "create"
-            await connection.execute(
-                f"{verb} role \"{name}\" login nosuperuser nocreatedb nocreaterole noreplication password '{password}'"
-            )
+            if there:  # who isn't a superuser may change the password, and no other attribute
+                await connection.execute(f"alter role \"{name}\" login password '{password}'")
+            else:
+                limits = "nosuperuser nocreatedb nocreaterole"
+                await connection.execute(f"create role \"{name}\" login {limits} password '{password}'")
             # Who isn't a superuser has to be a member of a role to make a schema for it.
             await connection.execute(f'grant "{name}" to current_user')
             await connection.execute(f'create schema if not exists "{name}" authorization "{name}"')
@@ -78,7 +79,7 @@ async def _connect(admin: str) -> Any:
     parts = urlsplit(admin)
     query = [(name, value) for name, value in parse_qsl(parts.query) if name not in {"schema", "pooler", "reads"}]
     try:
-        connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType]
+        connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         return await connect(urlunsplit(parts._replace(query=urlencode(query))), timeout=TIMEOUT, command_timeout=TIMEOUT)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         text = str(error) or type(error).__name__

@@ -5,6 +5,7 @@ handlers, census, resync ──▶ queue ──▶ reconcile: target ─▶ obse
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,6 +61,7 @@ class Reconciler:
         self.queue: Workqueue[Item] = Workqueue(self.work, settings.workers)
         self._clock = clock
         self._deleting_since: dict[Key, float] = {}
+        self._first: dict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger("stepwell.operator")
 
     # --- what is asked for ---
@@ -139,7 +141,9 @@ class Reconciler:
         store = target.store if isinstance(target, Target) else DEFAULT_STORE
         facts = self.wells.facts(namespace, store)
         if facts.reason == "Pending":
-            await self._reconcile_well(namespace, store)
+            async with self._first[namespace, store]:
+                if facts.reason == "Pending":
+                    await self._reconcile_well(namespace, store)
         elif facts.ready and isinstance(target, Target):
             several = len(facts.revisions.get(target.function.id, ())) > 1
             if several and self._clock() - facts.looked >= self.settings.drain_seconds:
@@ -334,8 +338,9 @@ class Reconciler:
         if facts.secret:
             await self.children.ensure_gateway(facts, owners)
         if (facts.reason, facts.message, facts.digest) != was:
-            self.look_at(users)
             self._look_for_orphans(facts)
+            if was[0] != "Pending":  # whoever came first waits for this
+                self.look_at(users)
         return None if facts.ready else 5.0
 
     def _look_for_orphans(self, facts: WellFacts) -> None:

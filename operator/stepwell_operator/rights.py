@@ -29,6 +29,12 @@ IN_NAMESPACES: tuple[Right, ...] = (
 )
 """What is needed wherever functions are watched."""
 
+KOPF: tuple[Right, ...] = (
+    *_each("", "namespaces", "list watch"),
+    *_each("apiextensions.k8s.io", "customresourcedefinitions", "list watch"),
+)
+"""What kopf needs to notice kinds and namespaces that come and go, unless the namespaces to watch are written out."""
+
 IN_OWN_NAMESPACE: tuple[Right, ...] = (
     *_each("coordination.k8s.io", "leases", "get create update"),
     *_each("", "secrets", "get"),

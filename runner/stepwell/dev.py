@@ -46,7 +46,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
     functions = load_or_raise(settings.runner.functions)
     listener = listen(settings.gateway.host, settings.gateway.port)
     async with AsyncExitStack() as stack:
-        well = make_well(settings.store, "dev")
+        well = make_well(settings.store, "dev", settings.upkeep.namespace)
         doorstep = Doorstep(make_app(well, settings.gateway))
         await stack.enter_async_context(serving(doorstep, listener))
         await _open(well, settings.store)

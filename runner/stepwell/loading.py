@@ -85,6 +85,45 @@ def place_of(function: Function[Any, Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function.handler)
 
 
+def module_of(file: Path, name: str) -> ModuleType:
+    """A file as a module of this name, whatever the file is called; LoadFailed tells file and line of what went wrong in it."""
+    try:
+        code = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadFailed(LoadError(str(file), f"can't be read: {getattr(error, 'strerror', None) or error}")) from None
+    return run_code(code, name, str(file))
+
+
+def handler_in(module: ModuleType | None, handler: str, where: str) -> Any:
+    """The handler: a name in a module, or without one `module:function`, importable from here. LoadFailed says what is wrong."""
+    name, separator, attribute = handler.partition(":")
+    if module is not None:
+        return _attribute(module, attribute if separator else name, where)
+    if not separator or not all(part.isidentifier() for part in name.split(".")):
+        raise LoadFailed(LoadError(where, f"a handler is module:function, such as shop.orders:process_order, not {handler!r}"))
+    return _attribute(import_name(name, [Path.cwd()], where), attribute, where)
+
+
+def function_of(spec: FunctionSpec, target: Any) -> Function[Any, Any]:
+    """A function with this spec and this handler's code, models and types; a decorator's own spec doesn't count."""
+    return replace(_as_function(spec, target), on_failure=None)
+
+
+def differences(spec: FunctionSpec, target: Any, holder: str) -> list[str]:
+    """Where the decorator of a handler says something else than the spec that `holder` has, which is the one that counts."""
+    if not isinstance(target, Function):
+        return []
+    decorated = cast("Function[Any, Any]", target)
+    says = decorated.spec.model_dump(by_alias=True, mode="json")
+    holds = spec.model_dump(by_alias=True, mode="json")
+    ignored = {"onFailure"} if decorated.on_failure is not None else set[str]()
+    return [
+        f"{place_of(decorated)}: {name} is {says.get(name)!r}, but {holder} says {holds[name]!r}; the manifest holds"
+        for name in sorted(holds)
+        if name not in ignored and says.get(name) != holds[name]
+    ]
+
+
 # --- before anything is imported ---
 
 
@@ -196,7 +235,7 @@ def _apply(found: Found, manifest: Manifest, file: Path, roots: Sequence[Path]) 
     """Give a manifest its code. The manifest is the truth: where a decorator says something else that is noted and dropped."""
     if manifest.suspend:
         found.notes.append(f"{file}: {manifest.name} is suspended; it is not served")
-        found.functions.pop(manifest.name, None)
+        found.functions.pop(manifest.spec.id, None)
         return
     module, handler = _code(manifest, file, roots)
     target = _attribute(module, handler, f"{file}: {manifest.name}")
@@ -204,16 +243,15 @@ def _apply(found: Found, manifest: Manifest, file: Path, roots: Sequence[Path]) 
     if made.on_failure is None and manifest.spec.on_failure is not None:
         cleanup = _attribute(module, manifest.spec.on_failure, f"{file}: {manifest.name}: onFailure")
         made = replace(made, on_failure=_failure_function(manifest.spec, cleanup))
-    decorated = found.functions.get(manifest.name)
+    decorated = found.functions.get(manifest.spec.id)
     if decorated is not None:
         function, place = decorated
         if place != place_of(made):
-            message = f"{manifest.name!r} is also a function at {place}, which is not this manifest's handler; change one id"
+            message = f"{manifest.spec.id!r} is also a function at {place}, which is not this manifest's handler; change one id"
             raise LoadFailed(LoadError(str(file), message))
-        del found.functions[manifest.name]
+        del found.functions[manifest.spec.id]
         target = function
-    if isinstance(target, Function):
-        _note_differences(found, manifest.spec, cast("Function[Any, Any]", target), file)
+    found.notes.extend(differences(manifest.spec, target, str(file)))
     _add(found, made)
 
 
@@ -258,14 +296,3 @@ def _as_function(spec: FunctionSpec, target: Any) -> Function[Any, Any]:
 def _failure_function(spec: FunctionSpec, target: Any) -> Function[Any, Any] | None:
     cleanup = failure_spec(spec)
     return None if cleanup is None else _as_function(cleanup, target)
-
-
-def _note_differences(found: Found, spec: FunctionSpec, decorated: Function[Any, Any], file: Path) -> None:
-    says = decorated.spec.model_dump(by_alias=True, mode="json")
-    holds = spec.model_dump(by_alias=True, mode="json")
-    ignored = {"onFailure"} if decorated.on_failure is not None else set[str]()
-    for name in sorted(holds):
-        if name not in ignored and says.get(name) != holds[name]:
-            found.notes.append(
-                f"{place_of(decorated)}: {name} is {says.get(name)!r}, but {file} says {holds[name]!r}; the manifest holds"
-            )

@@ -5,7 +5,6 @@ the store knows is read in one look, at most every five seconds, and neither hol
 """
 
 import asyncio
-import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -58,10 +57,10 @@ class Metrics:
     """All metrics of one process. `of(function)` gives a function's own, with the label look-ups done."""
 
     def __init__(
-        self, component: str = "dev", namespace: str | None = None, registry: CollectorRegistry | None = None, store: str = ""
+        self, component: str = "dev", namespace: str = "default", registry: CollectorRegistry | None = None, store: str = ""
     ) -> None:
         self.registry = registry or CollectorRegistry(auto_describe=False)
-        self.namespace = namespace or os.environ.get("STEPWELL_NAMESPACE", "default")
+        self.namespace = namespace
         self.component = component
         self.families = Families(self.registry)
         self._functions: dict[str, FunctionMetrics] = {}

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -22,12 +22,14 @@ from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, health_app, listen, serving
 from stepwell.loading import load
 from stepwell.metrics import Metrics
+from stepwell.pool_code import PoolCode
 from stepwell.settings import GatewaySettings, RunnerSettings, StoreSettings, Upkeep
 from stepwell.store.protocol import Store
 from stepwell.worker import Worker, WorkerOptions
 
 UPKEEP_SECONDS = 3600.0
 LONGEST_PAUSE = 5.0
+MOST_LAST_WORDS = 4000
 
 
 class LoadingFailed(StepwellError):
@@ -82,9 +84,9 @@ def make_store(settings: StoreSettings, *, read_only: bool = False) -> Store:
     return SqliteStore(settings.address, read_only=read_only)
 
 
-def make_well(settings: StoreSettings, component: str) -> Well:
+def make_well(settings: StoreSettings, component: str, namespace: str = "default") -> Well:
     """A well that is not open yet."""
-    return Well(make_store(settings), SystemClock(), Metrics(component), component)
+    return Well(make_store(settings), SystemClock(), Metrics(component, namespace), component)
 
 
 async def open_patiently(well: Well) -> None:
@@ -125,7 +127,7 @@ async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkee
     """Take events in, show runs, fire cron ticks and sweep, until told to stop. Any number of these may run."""
     log.configure(json=upkeep.log.json, level=upkeep.log.level, component="gateway")
     listener = listen(settings.host, settings.port)
-    well = make_well(store, "gateway")
+    well = make_well(store, "gateway", upkeep.namespace)
     doorstep = Doorstep(make_app(well, settings))
     stop = asyncio.create_task(stopped())
     async with serving(doorstep, listener):
@@ -142,10 +144,21 @@ async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkee
 
 
 async def runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep) -> None:
-    """Execute the functions of one pool until told to stop; then finish or hand back what is under way."""
+    """Execute the functions of one pool until told to stop; then finish or hand back what is under way.
+
+    What keeps it from starting is left in the termination log too, for whoever looks after the pod.
+    """
     log.configure(json=upkeep.log.json, level=upkeep.log.level, component="runner")
-    functions = load_or_raise(settings.functions)
-    well = make_well(store, "runner")
+    try:
+        await _runner(store, settings, upkeep)
+    except StepwellError as error:
+        leave_word(settings.termination_log, error)
+        raise
+
+
+async def _runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep) -> None:
+    functions = () if settings.registered else load_or_raise(settings.functions)
+    well = make_well(store, "runner", upkeep.namespace)
     stop = asyncio.create_task(stopped())
     async with AsyncExitStack() as stack:
         doorstep = Doorstep(health_app(well))
@@ -156,19 +169,45 @@ async def runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep)
         if not await _opened(well, stop):
             return
         stack.push_async_callback(well.close)
-        doorstep.open = True
         worker = Worker(well, functions, worker_options(settings))
+        pool = PoolCode(well, settings.pool, Path(settings.code) if settings.code else None) if settings.registered else None
+        if pool is not None and not await _unless(stop, _adopt_patiently(pool, worker)):
+            return
         await worker.start()
-        structlog.get_logger("stepwell").info(
-            "runner claims", pool=settings.pool, functions=[one.id for one in functions], store=store.shown
-        )
-        await stop
-        await worker.drain(settings.grace)
+        doorstep.open = True
+        served = {"functions": list(worker.codes.functions), "store": store.shown}
+        structlog.get_logger("stepwell").info("runner claims", pool=settings.pool, **served)
+        try:
+            await _unless(stop, pool.follow(worker) if pool is not None else stop)
+        finally:
+            await worker.drain(settings.grace)
+
+
+async def _adopt_patiently(pool: PoolCode, worker: Worker) -> None:
+    """Load what is registered, however long the store is away."""
+    pause = 0.1
+    while True:
+        try:
+            await worker.adopt(await pool.load())
+        except StoreUnavailable:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        else:
+            return
+
+
+def leave_word(file: str | None, error: StepwellError) -> None:
+    """Write why the process ends where the pod's keeper reads it: the kind of error, then what it says."""
+    if file is not None:
+        with suppress(OSError):
+            Path(file).write_text(f"{type(error).__name__}: {error}"[:MOST_LAST_WORDS] + "\n", encoding="utf-8")
 
 
 def worker_options(settings: RunnerSettings) -> WorkerOptions:
     """How this process's worker works; its pool is the owner of what it registers."""
-    return WorkerOptions(pool=settings.pool, owner=settings.pool, slots=settings.slots, lease=settings.lease)
+    return WorkerOptions(
+        pool=settings.pool, owner=settings.pool, slots=settings.slots, lease=settings.lease, register=not settings.registered
+    )
 
 
 def load_or_raise(paths: Sequence[str]) -> tuple[Function[Any, Any], ...]:
@@ -185,12 +224,18 @@ def load_or_raise(paths: Sequence[str]) -> tuple[Function[Any, Any], ...]:
 
 async def _opened(well: Well, stop: "asyncio.Task[None]") -> bool:
     """Whether the well is open, rather than the process told to stop before."""
-    opening = asyncio.create_task(open_patiently(well))
-    await asyncio.wait({opening, stop}, return_when=asyncio.FIRST_COMPLETED)
-    if not opening.done():
-        opening.cancel()
+    return await _unless(stop, open_patiently(well))
+
+
+async def _unless(stop: "asyncio.Task[None]", work: Awaitable[None]) -> bool:
+    """Do the work; False if the process was told to stop before it was done."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         return False
-    opening.result()
+    task.result()
     return True
 
 

@@ -68,7 +68,11 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
-    """What one runner executes, how much at once, and for how long its lease and its farewell last."""
+    """What one runner executes, how much at once, and for how long its lease and its farewell last.
+
+    `registered`: what is registered for its pool, with the code in the file `code` or else in what it can import; it registers
+    nothing itself. `termination_log` is a file for the reason why it could not start.
+    """
 
     functions: tuple[str, ...]
     pool: str = "default"
@@ -77,6 +81,9 @@ class RunnerSettings:
     grace: timedelta = timedelta(seconds=20)
     health_host: str = "127.0.0.1"
     health_port: int | None = None
+    registered: bool = False
+    code: str | None = None
+    termination_log: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +96,11 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What every process needs: its logs, and how long history is kept."""
+    """What every process needs: its logs, how long history is kept, and the namespace that metrics tell of."""
 
     log: LogSettings
     keep: timedelta
+    namespace: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +157,27 @@ def gateway_settings(env: Mapping[str, str], given: Given) -> GatewaySettings:
 
 def runner_settings(env: Mapping[str, str], given: Given, functions: tuple[str, ...]) -> RunnerSettings:
     """The runner's settings; `functions` are paths or `module:attribute`."""
+    functions = functions or tuple(part for part in env.get("STEPWELL_FUNCTIONS", "").split(",") if part)
+    registered = _flag(env, "STEPWELL_REGISTERED")
+    pool = given.pool or env.get("STEPWELL_POOL")
+    if registered and functions:
+        raise SettingsError(
+            "STEPWELL_REGISTERED=1 runs what is registered for the pool: leave out --functions and STEPWELL_FUNCTIONS"
+        )
+    if registered and not pool:
+        raise SettingsError("STEPWELL_REGISTERED=1 needs the pool whose functions it runs: set STEPWELL_POOL (or --pool)")
     health_port = given.health_port if given.health_port is not None else _whole(env, "STEPWELL_HEALTH_PORT", -1, 0, 65_535)
     return RunnerSettings(
-        functions=functions or tuple(part for part in env.get("STEPWELL_FUNCTIONS", "").split(",") if part),
-        pool=given.pool or env.get("STEPWELL_POOL") or "default",
+        functions=functions,
+        pool=pool or "default",
         slots=given.slots if given.slots is not None else _whole(env, "STEPWELL_SLOTS", 500, 1, 100_000),
         lease=_length(given.lease or env.get("STEPWELL_LEASE") or "30s", "STEPWELL_LEASE", 3.0),
         grace=_length(given.grace or env.get("STEPWELL_GRACE") or "20s", "STEPWELL_GRACE", 0.0),
         health_host=env.get("STEPWELL_HEALTH_HOST") or "127.0.0.1",
         health_port=health_port if health_port >= 0 else None,
+        registered=registered,
+        code=env.get("STEPWELL_CODE") or None,
+        termination_log=env.get("STEPWELL_TERMINATION_LOG") or None,
     )
 
 
@@ -172,7 +192,7 @@ def dev_settings(env: Mapping[str, str], given: Given, paths: tuple[str, ...]) -
 
 
 def upkeep(env: Mapping[str, str], *, eyes: bool) -> Upkeep:
-    """STEPWELL_LOG_LEVEL; STEPWELL_LOG_FORMAT, `json` or `text` (as `eyes` look on or not); STEPWELL_KEEP, seven days."""
+    """STEPWELL_LOG_LEVEL; STEPWELL_LOG_FORMAT, `json` or `text` (as `eyes` look on or not); STEPWELL_KEEP; STEPWELL_NAMESPACE."""
     level = env.get("STEPWELL_LOG_LEVEL", "INFO").upper()
     if level not in LEVELS:
         raise SettingsError(f"STEPWELL_LOG_LEVEL is one of {', '.join(LEVELS)}, not {level!r}")
@@ -180,7 +200,7 @@ def upkeep(env: Mapping[str, str], *, eyes: bool) -> Upkeep:
     if form not in {"json", "text"}:
         raise SettingsError(f"STEPWELL_LOG_FORMAT is json or text, not {form!r}")
     kept = _length(env.get("STEPWELL_KEEP") or "7d", "STEPWELL_KEEP", 3600.0, 10 * 366 * 86_400.0)
-    return Upkeep(LogSettings(level, form == "json"), kept)
+    return Upkeep(LogSettings(level, form == "json"), kept, env.get("STEPWELL_NAMESPACE") or "default")
 
 
 def client_settings(env: Mapping[str, str], url: str | None, key: str | None) -> tuple[str, str | None]:
@@ -219,6 +239,13 @@ def _keys(text: str, name: str) -> tuple[str, ...]:
     if any(not key.isascii() or not key.isprintable() or "/" in key or " " in key for key in keys):
         raise SettingsError(f"a key in {name} has printable ASCII only, no blank and no slash")
     return keys
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "").strip().lower()
+    if text not in {"", "0", "1", "true", "false"}:
+        raise SettingsError(f"{name} is 1 or 0, not {text!r}")
+    return text in {"1", "true"}
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -13,8 +13,9 @@ import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -29,7 +30,7 @@ from stepwell.engine.well import Well
 from stepwell.errors import StoreUnavailable
 from stepwell.invoke import LocalCode
 from stepwell.revision import revision_of
-from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, Parked, RunnerRow, Start, StartResult
+from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, Parked, RunnerRow, Start, StartResult, Turn
 
 SECOND = 1_000_000
 POLL = 1_200_000
@@ -37,6 +38,8 @@ WARM_FOR = 60 * SECOND
 """Runs that are due later than this are put away at once; others stay warm until they are pushed out."""
 WARM_MOST = 5_000
 LEASE_MARGIN = 5 * SECOND
+PUT_BACK = SECOND
+PUT_BACK_BROKEN = 10 * SECOND
 THREADS = 32
 
 
@@ -52,6 +55,25 @@ class WorkerOptions:
     """Whether it registers its functions in the well; on a cluster the operator does."""
 
 
+@dataclass(frozen=True)
+class Codes:
+    """What a worker executes: code for any run of a function, or for those of one revision alone."""
+
+    by_function: Mapping[str, Code] = field(default_factory=dict[str, Code])
+    by_revision: Mapping[tuple[str, str], Code] = field(default_factory=dict[tuple[str, str], Code])
+    broken: frozenset[tuple[str, str]] = frozenset()
+    """Revisions whose code can't be had in this process."""
+
+    @cached_property
+    def functions(self) -> tuple[str, ...]:
+        """The ids of the functions."""
+        return tuple(dict.fromkeys((*self.by_function, *(function_id for function_id, _revision in self.by_revision))))
+
+    def of(self, function_id: str, revision: str) -> Code | None:
+        """The code for a run, None if it isn't here."""
+        return self.by_revision.get((function_id, revision)) or self.by_function.get(function_id)
+
+
 class Worker:
     """Execute the functions of one pool. Everything of it runs on one event loop, but the beat and synchronous bodies."""
 
@@ -60,7 +82,9 @@ class Worker:
         self.options = options or WorkerOptions()
         self.runner_id = well.ids.ulid(well.clock.now() // 1000)
         self.functions = tuple(functions)
-        self.codes: Mapping[str, Code] = {}
+        self.codes = Codes()
+        self.missing: Callable[[], None] = lambda: None
+        """Called when a run of a revision was claimed whose code isn't here (yet): it is put back for a moment."""
         self.running: dict[str, Execution] = {}
         self.warm: OrderedDict[str, Execution] = OrderedDict()
         self.asking = False
@@ -83,6 +107,7 @@ class Worker:
             draw=self._random.random,
             put=well.committer.put,
             registry=lambda: well.registry,
+            look=well.look,
             listen=well.listen,
             refresh=self._refresh,
             released=self._released,
@@ -97,7 +122,8 @@ class Worker:
 
     async def start(self) -> None:
         """Register, take a lease, and begin to claim."""
-        await self.replace(self.functions)
+        if self.options.register or self.functions:
+            await self.replace(self.functions)
         await self._enrol()
         self.well.hooks.runner_id = self.runner_id
         self.well.hooks.fuse = self._fuse
@@ -114,7 +140,7 @@ class Worker:
         everything = [*functions, *(one.on_failure for one in functions if one.on_failure is not None)]
         by_id = {one.id: one for one in everything}
         self.functions = tuple(by_id.values())
-        self.codes = {one.id: LocalCode(one) for one in self.functions}
+        self.codes = Codes({one.id: LocalCode(one) for one in self.functions})
         for execution in list(self.warm.values()):
             execution.put_away()
         self.warm.clear()
@@ -122,6 +148,13 @@ class Worker:
             specs = [(one.spec, revision_of(one)) for one in self.functions]
             await self.well.register(self.options.owner, specs, self.options.pool)
         if self._loop_task is not None:
+            await self._enrol()
+        self._nudge()
+
+    async def adopt(self, codes: Codes) -> None:
+        """Execute this code from now on; what is under way ends with the code it has, warm runs whose code stayed go on warm."""
+        known, self.codes = self.codes.functions, codes
+        if self._loop_task is not None and known != codes.functions:
             await self._enrol()
         self._nudge()
 
@@ -228,9 +261,9 @@ class Worker:
         return Claim(
             self.runner_id,
             (self.options.pool,),
-            tuple(self.codes),
+            self.codes.functions,
             room,
-            tuple(limits[name] for name in self.codes if name in limits),
+            tuple(limits[name] for name in self.codes.functions if name in limits),
             tuple((one.run_id, one.epoch, one.inbox) for one in self.running.values()) if sweep or self._watching() else (),
             sweep,
         )
@@ -259,7 +292,7 @@ class Worker:
             metrics = self.well.metrics.of(one.function_id)
             metrics.claimed((now - one.due) / SECOND, recovered=one.recovered)
             warm = self.warm.pop(one.run_id, None)
-            if warm is not None and warm.epoch + 1 == one.epoch and self.codes.get(one.function_id) is warm.code:
+            if warm is not None and warm.epoch + 1 == one.epoch and self.codes.of(one.function_id, one.revision) is warm.code:
                 self.running[one.run_id] = warm
                 warm.resume(one)
                 continue
@@ -282,12 +315,28 @@ class Worker:
                 self._begin(one, journal)
 
     def _begin(self, claimed: Claimed, journal: Journal | None) -> None:
-        code = self.codes.get(claimed.function_id)
+        code = self.codes.of(claimed.function_id, claimed.revision)
         if code is None:
+            self._put_back(claimed)
             return
         execution = Execution(code, claimed, journal, self._deps, self.well.metrics.of(claimed.function_id))
         self.running[claimed.run_id] = execution
         execution.begin()
+
+    def _put_back(self, claimed: Claimed) -> None:
+        """Give up a run whose code isn't here; it is asked for again a moment later, and no try is spent."""
+        broken = (claimed.function_id, claimed.revision) in self.codes.broken
+        then = Park(
+            self.well.clock.now() + (PUT_BACK_BROKEN if broken else PUT_BACK),
+            Parked.QUEUED,
+            claimed.attempt,
+            claimed.attempt_steps,
+        )
+        self.well.committer.put(Op(turn=Turn(claimed.run_id, claimed.epoch, inbox=claimed.inbox, then=then), patient=True))
+        if then.due < self._next_due:
+            self._next_due = then.due
+            self._nudge()
+        self.missing()
 
     async def _journals(self, run_ids: Sequence[str]) -> Mapping[str, Journal]:
         pause = 0.05
@@ -355,7 +404,8 @@ class Worker:
     # --- fused starts ---
 
     def _fuse(self, start: Start) -> bool:
-        if start.function_id not in self.codes or start.pool != self.options.pool or not self._room():
+        here = start.pool == self.options.pool and self.codes.of(start.function_id, start.revision) is not None
+        if not here or not self._room():
             return False
         self._reserved.add(start.run_id)
         return True
@@ -387,7 +437,7 @@ class Worker:
         pinned = self.well.clock.pinned()
         lease = round(self.options.lease.total_seconds() * SECOND)
         length = lease if pinned is None else FOREVER // 2
-        row = RunnerRow(self.runner_id, (self.options.pool,), tuple(self.codes), self.options.slots, length, draining=False)
+        row = RunnerRow(self.runner_id, (self.options.pool,), self.codes.functions, self.options.slots, length, draining=False)
         await self.well.store.enrol(row)
         self._lease_until = self.well.clock.now() + length
 

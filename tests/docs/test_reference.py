@@ -14,6 +14,7 @@ from docs.blocks import PAGES, ROOT, blocks_of
 from typer.core import TyperOption
 
 import stepwell
+import stepwell_operator
 from stepwell.cli import COMMANDS
 from stepwell.errors import StepwellError
 from stepwell.gateway.documents import Answer, Ingested, Problem, RunDocument
@@ -34,9 +35,10 @@ def page(name: str) -> str:
 
 
 def codes() -> Iterator[tuple[str, str]]:
-    for module in pkgutil.walk_packages(stepwell.__path__, "stepwell."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    for package in (stepwell, stepwell_operator):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
     waiting: list[type[StepwellError]] = [StepwellError]
     while waiting:
         kind = waiting.pop()
@@ -152,3 +154,16 @@ def test_every_link_leads_somewhere(where: Path) -> None:
 def anchors(file: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_every_setting_of_the_operator_is_described() -> None:
+    """operator.md names each environment variable that the operator reads, and no other."""
+    text = (Path(stepwell_operator.__path__[0]) / "settings.py").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(STEPWELL_[A-Z_]+)`", page("operator.md"))) == set(re.findall(r"\"(STEPWELL_[A-Z_]+)\"", text))
+
+
+def test_every_metric_of_the_operator_is_described() -> None:
+    """operator.md names each metric of the operator, and no other."""
+    text = (Path(stepwell_operator.__path__[0]) / "metrics.py").read_text(encoding="utf-8")
+    told = {name.removesuffix("_total") for name in re.findall(r"`(stepwell_operator_[a-z_]+)`", page("operator.md"))}
+    assert told == set(re.findall(r"\"(stepwell_operator_[a-z_]+)\"", text))

@@ -146,3 +146,23 @@ def test_client_settings() -> None:
 def test_loopback_names(host: str, own: bool) -> None:
     """Only names and addresses of this machine count as loopback."""
     assert is_loopback(host) is own
+
+
+def test_a_registered_runner_takes_its_functions_from_the_store() -> None:
+    """STEPWELL_REGISTERED=1 needs a pool, names no functions, and may name a code file and a termination log."""
+    env = {"STEPWELL_REGISTERED": "1", "STEPWELL_POOL": "shop-1", "STEPWELL_CODE": "/c/code.py", "STEPWELL_TERMINATION_LOG": "/t"}
+    settings = runner_settings(env, Given(), ())
+    assert (settings.registered, settings.pool, settings.code, settings.termination_log) == (True, "shop-1", "/c/code.py", "/t")
+    assert not runner_settings({"STEPWELL_REGISTERED": "0", "STEPWELL_CODE": ""}, Given(), ("a.py",)).registered
+    with pytest.raises(SettingsError, match="STEPWELL_POOL"):
+        runner_settings({"STEPWELL_REGISTERED": "1"}, Given(), ())
+    with pytest.raises(SettingsError, match="leave out"):
+        runner_settings(env, Given(), ("a.py",))
+    with pytest.raises(SettingsError, match="STEPWELL_REGISTERED is 1 or 0"):
+        runner_settings({"STEPWELL_REGISTERED": "maybe"}, Given(), ())
+
+
+def test_the_namespace_of_metrics() -> None:
+    """Metrics tell of STEPWELL_NAMESPACE, else of `default`."""
+    assert upkeep({"STEPWELL_NAMESPACE": "shop"}, eyes=False).namespace == "shop"
+    assert upkeep({}, eyes=False).namespace == "default"

@@ -111,7 +111,6 @@ def _deployment(spec: GatewaySpec, owners: list[Document]) -> Document:
             secret_env("STEPWELL_EVENT_KEY", keys, "event-key"),
             plain_env("STEPWELL_HOST", "0.0.0.0"),  # noqa: S104 - guarded by the keys
             plain_env("STEPWELL_NAMESPACE", spec.namespace),
-            plain_env("PYTHONDONTWRITEBYTECODE", "1"),
         ],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "readinessProbe": probe("/ready", "http", periodSeconds=2),

@@ -126,7 +126,6 @@ def _container(pool: PoolSpec, around: Around) -> Document:
         plain_env("STEPWELL_HEALTH_HOST", "0.0.0.0"),  # noqa: S104 - probes come from the node
         plain_env("STEPWELL_HEALTH_PORT", str(PORT)),
         plain_env("STEPWELL_TERMINATION_LOG", "/dev/termination-log"),
-        plain_env("PYTHONDONTWRITEBYTECODE", "1"),
     ]
     if has_code:
         env.append(plain_env("STEPWELL_CODE", f"{CODE_FOLDER}/{CODE_KEY}"))

@@ -44,8 +44,11 @@ def runner(  # noqa: PLR0913, PLR0917  # the options are the command's face
     """Run a runner: it claims and executes the runs of one pool. Any number of them may share a store."""
     given = Given(store=store, pool=pool, slots=slots, lease=lease, grace=grace, health_port=health_port)
     settings = runner_settings(os.environ, given, tuple(functions or ()))
-    if not settings.functions:
-        raise SettingsError("nothing to run: give --functions module:function (or a path), or set STEPWELL_FUNCTIONS")
+    if not settings.functions and not settings.registered:
+        raise SettingsError(
+            "nothing to run: give --functions module:function (or a path), set STEPWELL_FUNCTIONS, "
+            "or STEPWELL_REGISTERED=1 to run what is registered for the pool"
+        )
     well = store_settings(os.environ, given)
     rest = upkeep(os.environ, eyes=sys.stdout.isatty())
     run(lambda: execute(well, settings, rest))

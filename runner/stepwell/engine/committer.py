@@ -19,7 +19,7 @@ from stepwell.engine import dispatch
 from stepwell.engine.crashpoint import NAME, crashpoint_of
 from stepwell.engine.events import Fact
 from stepwell.engine.registry import KnownRegistry
-from stepwell.errors import StepwellError, StoreError, StoreUnavailable
+from stepwell.errors import StepwellError, StoreError, StoreUnavailable, Unknown
 from stepwell.store.protocol import Store
 from stepwell.store.records import (
     Cancel,
@@ -212,6 +212,9 @@ class Committer:
         """Plan, commit, and plan again while the store says that the plan is out of date."""
         decided = False
         while True:
+            ops = _startable(ops, self.registry)
+            if not ops:
+                return
             made = _Made(ops, self.registry, self.clock.now(), self.hooks)
             try:
                 pile = made.pile(self.clock.pinned(), decided=False)
@@ -276,14 +279,15 @@ class _Made:
         tick = -1
         if op.tick is not None:
             tick = len(self.ticks)
-            self.ticks.append(op.tick)
+            self.ticks.append(op.tick if op.tick_for is None or op.tick_for in self.registry.functions else _missed(op.tick))
         for fact in op.facts:
             if op.tick_for is not None:
                 ticks[len(self.facts)] = op.tick_for
             self.facts.append(fact)
             self.rows.append(fact.row if turn == tick == -1 else replace(fact.row, turn=turn, tick=tick))
         for start in op.starts:
-            self.starts.append(start if turn == -1 else replace(start, turn=turn))
+            current = dispatch.as_registered(start, self.registry)
+            self.starts.append(current if turn == -1 else replace(current, turn=turn))
         if op.cancels:
             self.cancels.extend(op.cancels)
             self.ends = True
@@ -364,6 +368,26 @@ class _Made:
             turns=tuple(self.turns),
             cancels=(*self.cancels, *self.more_cancels),
         )
+
+
+def _startable(ops: Sequence[Op], registry: KnownRegistry) -> Sequence[Op]:
+    """These operations without those that ask for a run of a function which, meanwhile, starts none. They are told.
+
+    A run that invokes is another matter: its turn is written, and the function's last revision takes the run.
+    """
+    gone = [
+        op for op in ops if op.starts and op.turn is None and any(one.function_id not in registry.functions for one in op.starts)
+    ]
+    if not gone:
+        return ops
+    for op in gone:
+        op.tell(Unknown(f"function {op.starts[0].function_id!r} was suspended or removed: it starts no run"))
+    return [op for op in ops if op not in gone]
+
+
+def _missed(tick: Tick) -> Tick:
+    """The same instant of a function that starts nothing any more."""
+    return replace(tick, outcome=TickOutcome.SKIPPED, reason="the function was suspended or removed", run_id=None)
 
 
 def _fail(ops: Sequence[Op], error: Exception) -> None:

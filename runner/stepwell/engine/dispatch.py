@@ -89,6 +89,14 @@ def start(known: Known, facts: Sequence[Fact], run_id: str, occasion: Occasion, 
     )
 
 
+def as_registered(made: Start, registry: KnownRegistry) -> Start:
+    """The same start on the revision that its function has now, where it was made from an older version of the registry."""
+    known = registry.known(made.function_id)
+    if known is None or (made.revision, made.pool) == (known.row.revision, known.row.pool):
+        return made
+    return replace(made, revision=known.row.revision, pool=known.row.pool)
+
+
 def as_rerun(first: Start, run_id: str) -> Start:
     """The same start as a new run that is linked to an old one; a rerun is wanted, so idempotency doesn't stop it."""
     return replace(first, rerun_of=run_id, idempotency_key=None)

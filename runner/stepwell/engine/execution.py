@@ -64,6 +64,8 @@ class Deps:
     draw: Callable[[], float]
     put: Callable[[Op], None]
     registry: Callable[[], KnownRegistry]
+    look: Callable[[], Awaitable[KnownRegistry]]
+    """The registry as it is in the store now, however long that takes."""
     listen: Callable[[str, str], Awaitable[None]]
     refresh: Callable[["Execution"], None]
     released: Callable[["Execution", Park], None]

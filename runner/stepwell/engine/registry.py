@@ -24,6 +24,8 @@ class KnownRegistry:
 
     version: int = 0
     functions: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    resting: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    """Functions that start nothing, and may have runs in flight."""
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """For each event name: the paths whose values are the keys of waits."""
     schedules: tuple[ScheduleRow, ...] = ()
@@ -38,6 +40,15 @@ class KnownRegistry:
         """Whether anybody listens to `stepwell/function.*`, so that ends have to be told."""
         return self.index.hears(SYSTEM_PREFIX) or any(native_name(name).startswith(SYSTEM_PREFIX) for name in self.paths)
 
+    @property
+    def all(self) -> tuple[Known, ...]:
+        """Functions that start runs, and those that only end them."""
+        return (*self.functions.values(), *self.resting.values())
+
+    def known(self, function_id: str) -> Known | None:
+        """A function, whether it starts runs or only ends them."""
+        return self.functions.get(function_id) or self.resting.get(function_id)
+
     @cached_property
     def limits(self) -> Mapping[str, Limit]:
         """The concurrency limits of the functions that have any."""
@@ -47,7 +58,7 @@ class KnownRegistry:
                 known.spec.concurrency[0].limit,
                 known.spec.concurrency[1].limit if len(known.spec.concurrency) > 1 else 0,
             )
-            for known in self.functions.values()
+            for known in self.all
             if known.spec.concurrency
         }
 
@@ -57,16 +68,18 @@ def parse(registry: Registry, before: KnownRegistry) -> KnownRegistry:
     paths: dict[str, list[str]] = {}
     for name, path in registry.listens:
         paths.setdefault(name, []).append(path)
+    known = [_known(row, before) for row in registry.functions]
     return KnownRegistry(
         version=registry.version,
-        functions={row.function_id: _known(row, before) for row in registry.functions},
+        functions={one.row.function_id: one for one in known if one.row.active},
+        resting={one.row.function_id: one for one in known if not one.row.active},
         paths={name: tuple(found) for name, found in paths.items()},
         schedules=registry.schedules,
     )
 
 
 def _known(row: FunctionRow, before: KnownRegistry) -> Known:
-    known = before.functions.get(row.function_id)
+    known = before.known(row.function_id)
     if known is not None and known.row == row:
         return known
     if known is not None and known.row.spec == row.spec:

@@ -18,6 +18,7 @@ from stepwell.engine import dispatch
 from stepwell.engine.crashpoint import NAME, crashpoint
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
 from stepwell.engine.execution import PUT_AWAY, Execution, Key, Lost, Pass, recorded_as
+from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.retry import next_try
 from stepwell.engine.trigger import native_name
 from stepwell.errors import StepMisuse
@@ -242,14 +243,18 @@ async def invoke(passing: Pass, step_id: str, target: str, data: Mapping[str, An
         return await _parked(execution, key)
     execution.room_for_step()
     now = execution.deps.clock.now()
-    known = execution.deps.registry().functions.get(target)
+    registry = execution.deps.registry()
+    if target not in registry.functions:
+        execution.in_flight += 1  # or a sibling's wait would park the run without this one
+        try:
+            registry = await execution.deps.look()
+        finally:
+            execution.in_flight -= 1
+        _still_open(passing)
+        now = execution.deps.clock.now()
+    known = registry.functions.get(target)
     if known is None:
-        there = ", ".join(sorted(execution.deps.registry().functions)[:8]) or "none"
-        error = {
-            "name": "FunctionNotFound",
-            "message": f"no function {target!r} is registered; there are: {there}",
-            "attempts": 1,
-        }
+        error = {"name": "FunctionNotFound", "message": _not_there(target, registry), "attempts": 1}
         row = StepRow(*key, StepKind.INVOKE, ok=False, value=values.canonical(error), attempts=1, started=now, ended=now)
         execution.remember(row)
         return row
@@ -265,6 +270,12 @@ async def invoke(passing: Pass, step_id: str, target: str, data: Mapping[str, An
     detail = values.canonical({"function": target})
     execution.open_wait(Wait(StepKind.INVOKE, *key, now + length, now, target_run=run_id, detail=detail))
     return await _parked(execution, key)
+
+
+def _not_there(target: str, registry: KnownRegistry) -> str:
+    if target in registry.resting:
+        return f"function {target!r} is suspended or was deleted: it starts no run"
+    return f"no function {target!r} is registered; there are: {', '.join(sorted(registry.functions)[:8]) or 'none'}"
 
 
 # --- one try of a body ---

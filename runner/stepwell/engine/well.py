@@ -152,8 +152,18 @@ class Well:
         """Read the registry's present version."""
         registry = parse(await self.store.registry(), self.registry)
         self.committer.registry = registry
-        self.metrics.keep(known.spec for known in registry.functions.values())
+        self.metrics.keep(known.spec for known in registry.all)
         return registry
+
+    async def look(self) -> KnownRegistry:
+        """Read the registry's present version, however long the store is away."""
+        pause = 0.05
+        while True:
+            try:
+                return await self.refresh()
+            except StoreUnavailable:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
 
     async def register(self, owner: str, functions: Sequence[tuple[FunctionSpec, str]], pool: str) -> None:
         """Make these (spec, revision) pairs the owner's functions, with their schedules and what their listeners listen on."""
@@ -249,6 +259,8 @@ class Well:
 
     def _known(self, function_id: str) -> Known:
         known = self.registry.functions.get(function_id)
+        if function_id in self.registry.resting:
+            raise Unknown(f"function {function_id!r} is suspended or was deleted: it starts no run")
         if known is None:
             there = ", ".join(sorted(self.registry.functions)[:8]) or "none"
             raise Unknown(f"there is no function {function_id!r}; there are: {there}")

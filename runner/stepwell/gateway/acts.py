@@ -83,8 +83,8 @@ async def cancel_many(request: Request, well: OneWell) -> Response:
 
 
 async def _must_know(well: Well, function_id: str) -> None:
-    """Unknown if no such function is registered, looking once more where this process hasn't heard of it yet."""
-    if function_id not in well.registry.functions and function_id not in (await well.refresh()).functions:
+    """Unknown if there is no such function, looking once more where this process hasn't heard of it, or that it is resumed."""
+    if function_id not in well.registry.functions and (await well.refresh()).known(function_id) is None:
         raise Unknown(f"there is no function {function_id!r}; GET /v1/functions lists those that are registered")
 
 

@@ -223,12 +223,13 @@ class ScheduleWithLedger(Schedule):
 
 
 class FunctionDocument(Document):
-    """A registered function."""
+    """A registered function. One that isn't `active` starts nothing; its runs in flight go on."""
 
     id: str
     revision: str
     pool: str
     owner: str
+    active: bool
     spec: dict[str, Any]
     schedules: list[Schedule]
 

@@ -35,7 +35,7 @@ async def explain(well: Well, run: RunRow) -> WaitingFor | None:
         return None
     now = well.clock.now()
     around = ALONE
-    known = well.registry.functions.get(run.function_id)
+    known = well.registry.known(run.function_id)
     tries = known.spec.retries + 1 if known is not None else ALONE.tries
     if run.blocked_on is not None:
         limit = _limit(well, run.function_id, run.blocked_on)
@@ -58,7 +58,7 @@ async def _runners(well: Well, run: RunRow) -> int:
 
 def _limit(well: Well, function_id: str, key: str) -> int:
     """The limit behind a concurrency key: the rule whose key has this shape."""
-    known = well.registry.functions.get(function_id)
+    known = well.registry.known(function_id)
     if known is None:
         return 0
     place, separator, _value = key.partition(":")

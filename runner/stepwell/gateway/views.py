@@ -132,6 +132,7 @@ def function_view(row: FunctionRow, schedules: list[dict[str, Any]]) -> dict[str
         "revision": row.revision,
         "pool": row.pool,
         "owner": row.owner,
+        "active": row.active,
         "spec": orjson.Fragment(row.spec),
         "schedules": schedules,
     }

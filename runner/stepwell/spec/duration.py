@@ -104,6 +104,6 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_validated),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+    WithJsonSchema({"type": "string", "maxLength": _TEXT_MAX, "pattern": PATTERN}),
 ]
 """A timedelta in a pydantic model, read by `parse_duration` and written by `format_duration`."""

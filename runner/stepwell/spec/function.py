@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -22,7 +23,8 @@ from stepwell.errors import SpecError
 from stepwell.spec.expression import compile_key
 from stepwell.spec.fault import refusal, refusal_of, spec_error
 from stepwell.spec.option import CONFIG, option_names, yaml_name
-from stepwell.spec.options import Backoff, CancelOn, Checkpointing, Concurrency, Timeouts
+from stepwell.spec.options import Backoff, CancelOn, Checkpointing, Concurrency, ExpressionText, Timeouts
+from stepwell.spec.text import CLEANUP_FORM
 from stepwell.spec.triggers import CronTrigger, EventTrigger, Trigger, kind_of, same_start
 
 __all__ = [
@@ -75,14 +77,22 @@ class FunctionSpec(BaseModel):
 
     id: Annotated[str, Field(strict=True)]
     triggers: Annotated[tuple[AnyTrigger, ...], Field(max_length=MAX_TRIGGERS)] = ()
+    """What starts a run; without triggers other functions and the API may still invoke it."""
     retries: Annotated[int, Field(strict=True, ge=0, le=MAX_RETRIES)] = 4
+    """How often a step, or the code between two steps, is tried again after it failed: 4 are five tries."""
     backoff: Backoff = Backoff()
+    """How long to wait before the next try."""
     concurrency: Annotated[tuple[Concurrency, ...], BeforeValidator(_listed), Field(max_length=MAX_LIMITS)] = ()
-    idempotency: str | None = None
+    """How many runs may execute at once. Runs that sleep or wait don't count."""
+    idempotency: ExpressionText | None = None
+    """CEL over `event`, such as event.data.orderId: for 24 hours each of its values starts one run."""
     cancel_on: Annotated[tuple[CancelOn, ...], Field(max_length=MAX_CANCELS)] = ()
+    """Events that cancel a run."""
     timeouts: Timeouts = Timeouts()
+    """When a run is cancelled for taking too long."""
     checkpointing: Checkpointing = Checkpointing()
-    on_failure: str | None = None
+    """When finished steps are written down; each at once if left out."""
+    on_failure: Annotated[str, WithJsonSchema(CLEANUP_FORM.schema())] | None = None
     """The handler of `<id>-failure`, the function that runs when a run of this one has failed."""
 
     def to_json(self) -> bytes:

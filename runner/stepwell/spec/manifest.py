@@ -6,11 +6,23 @@ A file holds one or more documents. Faults name the file, the document and the p
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from stepwell.errors import SpecError
-from stepwell.spec.function import FunctionSpec, validate
+from stepwell.spec.document import API_VERSION, read_head
+from stepwell.spec.fault import spec_error
+from stepwell.spec.function import OPTIONS as FUNCTION_OPTIONS
+from stepwell.spec.function import FunctionSpec
+from stepwell.spec.object_options import OPTIONS as OBJECT_OPTIONS
+from stepwell.spec.object_options import DeletionPolicy, ObjectOptions
+from stepwell.spec.option import option_names
+from stepwell.spec.revisions import RevisionOptions
+from stepwell.spec.runner import RunnerOptions
 from stepwell.spec.source import ConfigMapSource, ImageSource, InlineSource, Source, read_source
+from stepwell.spec.spelling import check_spelling
+from stepwell.spec.text import OBJECT_FORM
 from stepwell.spec.yaml_text import dump_document, load_documents
 
 __all__ = [
@@ -26,30 +38,65 @@ __all__ = [
     "to_manifest",
 ]
 
-API_VERSION = "stepwell.dev/v1alpha1"
 KIND = "DurableFunction"
-MAX_REPLICAS = 1000
+MAX_NAME = 52
 SOME_IMAGE = "your-registry/your-image:tag"
 
-OWN = frozenset({"source", "replicas", "runner", "storeRef", "suspend"})
+OWN = frozenset({"source", *option_names(ObjectOptions)})
 """The parts of a manifest's spec that are not the function's configuration."""
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_OBJECT_OPTIONS = TypeAdapter(ObjectOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One `DurableFunction`. `spec.id` is its name; `namespace`, `pool` and `store` are None where it names none."""
+    """One `DurableFunction`; `namespace` is None where it names none."""
 
     name: str
     namespace: str | None
     spec: FunctionSpec
     source: Source
-    replicas: int = 1
-    pool: str | None = None
-    store: str | None = None
-    suspend: bool = False
+    options: ObjectOptions
+
+    @property
+    def function_id(self) -> str:
+        """The function's id: `functionId`, or else the object's name."""
+        return self.spec.id
+
+    @property
+    def runner(self) -> RunnerOptions:
+        """The pool, and what its pods are like."""
+        return self.options.runner
+
+    @property
+    def pool(self) -> str | None:
+        """The pool that it names."""
+        return self.options.runner.pool
+
+    @property
+    def replicas(self) -> int:
+        """How many runners its pool has."""
+        return self.options.replicas
+
+    @property
+    def store(self) -> str | None:
+        """The DurableStore that it names."""
+        return None if self.options.store_ref is None else self.options.store_ref.name
+
+    @property
+    def suspend(self) -> bool:
+        """Whether new runs and schedules are held back."""
+        return self.options.suspend
+
+    @property
+    def revisions(self) -> RevisionOptions:
+        """What becomes of runs in flight when the code changes."""
+        return self.options.revisions
+
+    @property
+    def deletion_policy(self) -> DeletionPolicy:
+        """What becomes of runs in flight when the object is deleted."""
+        return self.options.deletion_policy
 
 
 def parse_manifests(text: str | bytes, file: str = "manifest") -> list[Manifest]:
@@ -74,26 +121,21 @@ def parse_manifests(text: str | bytes, file: str = "manifest") -> list[Manifest]
 
 def parse_manifest(document: object, at: str = "manifest") -> Manifest:
     """Read one document that YAML or JSON has parsed already. `at` leads the paths of faults."""
-    given = _mapping(document, at)
-    if given.get("apiVersion") != API_VERSION or given.get("kind") != KIND:
-        said = f"{given.get('apiVersion')!r} and {given.get('kind')!r}"
-        raise SpecError(f"needs apiVersion {API_VERSION} and kind {KIND}, not {said}", at)
-    _only(given, ("apiVersion", "kind", "metadata", "spec", "status"), at)
-    metadata = _mapping(given.get("metadata"), f"{at}: metadata")
-    spec = _mapping(given.get("spec"), f"{at}: spec")
-    name = _text(metadata.get("name"), _NAME, "a name of lower-case letters, digits, `-` and `.`", f"{at}: metadata.name")
-    namespace = metadata.get("namespace")
-    if "id" in spec:
-        raise SpecError("a function's id is its metadata.name; remove this", f"{at}: spec.id")
+    head = read_head(document, KIND, at)
+    if len(head.name) > MAX_NAME:
+        message = (
+            f"has {len(head.name)} characters; at most {MAX_NAME} are allowed, for it becomes the prefix of Deployment names"
+        )
+        raise SpecError(message, f"{at}: metadata.name")
+    if "id" in head.spec:
+        raise SpecError("a function's id is its metadata.name, or `functionId`; remove this", f"{at}: spec.id")
+    options = _options(head.spec, at)
     return Manifest(
-        name=name,
-        namespace=None if namespace is None else _text(namespace, _LABEL, "the name of a namespace", f"{at}: metadata.namespace"),
-        spec=_function(name, spec, at),
-        source=read_source(spec.get("source"), f"{at}: spec.source"),
-        replicas=_replicas(spec.get("replicas", 1), f"{at}: spec.replicas"),
-        pool=_named(spec.get("runner"), "pool", _LABEL, f"{at}: spec.runner"),
-        store=_named(spec.get("storeRef"), "name", _NAME, f"{at}: spec.storeRef"),
-        suspend=_flag(spec.get("suspend", False), f"{at}: spec.suspend"),
+        name=head.name,
+        namespace=head.namespace,
+        spec=_function(options.function_id or head.name, head.spec, at),
+        source=read_source(head.spec.get("source"), f"{at}: spec.source"),
+        options=options,
     )
 
 
@@ -102,8 +144,8 @@ def to_manifest(spec: FunctionSpec, handler: str, image: str = SOME_IMAGE) -> st
 
     Raise SpecError if the id can't be the name of a Kubernetes object.
     """
-    if _NAME.fullmatch(spec.id) is None:
-        better = re.sub(r"[^a-z0-9]+", "-", spec.id.lower()).strip("-") or "my-function"
+    if OBJECT_FORM.fault(spec.id) is not None or len(spec.id) > MAX_NAME:
+        better = re.sub(r"[^a-z0-9]+", "-", spec.id.lower())[:MAX_NAME].strip("-") or "my-function"
         raise SpecError(f"{spec.id!r} can't be the name of a Kubernetes object; an id such as {better!r} can", "id")
     options = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"id"})
     source = {"image": {"image": image, "handler": handler}}
@@ -118,53 +160,19 @@ def _distinct(manifest: Manifest, others: list[Manifest], at: str) -> Manifest:
     return manifest
 
 
-def _function(name: str, spec: Mapping[str, Any], at: str) -> FunctionSpec:
-    options = {option: value for option, value in spec.items() if option not in OWN}
-    snake = next((option for option in options if "_" in option), None)
-    if snake is not None:
-        raise SpecError("a manifest spells its options in camelCase, such as cancelOn", f"{at}: spec.{snake}")
+def _function(function_id: str, spec: Mapping[str, Any], at: str) -> FunctionSpec:
+    options = {name: value for name, value in spec.items() if name not in OWN}
+    check_spelling(options, f"{at}: spec")
     try:
-        return validate({"id": name, **options}, "spec")
-    except SpecError as error:
-        where = f"{at}: {error.path}" if error.path else at
-        raise SpecError(error.message, where, error.column) from None
+        return FunctionSpec.model_validate({"id": function_id, **options}, by_alias=True, by_name=False)
+    except ValidationError as error:
+        fault = spec_error(error, FUNCTION_OPTIONS, snake=False, at=f"{at}: spec")
+        raise SpecError(fault.message, re.sub(r"\bspec\.id$", "spec.functionId", fault.path), fault.column) from None
 
 
-def _mapping(value: object, at: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SpecError("is missing" if value is None else f"must be a mapping, not {str(value)[:60]!r}", at)
-    return cast("Mapping[str, Any]", value)
-
-
-def _only(given: Mapping[str, Any], known: tuple[str, ...], at: str) -> None:
-    for name in given:
-        if name not in known:
-            raise SpecError(f"{name!r}: there is no such option; there are: {', '.join(known)}", at)
-
-
-def _text(value: object, form: re.Pattern[str], looks: str, at: str) -> str:
-    if not isinstance(value, str) or form.fullmatch(value) is None:
-        raise SpecError("is missing" if value is None else f"must be {looks}, not {str(value)[:60]!r}", at)
-    return value
-
-
-def _named(given: object, option: str, form: re.Pattern[str], at: str) -> str | None:
-    """The one option of a small mapping, which may be missing as a whole."""
-    if given is None:
-        return None
-    fields = _mapping(given, at)
-    _only(fields, (option,), at)
-    value = fields.get(option)
-    return None if value is None else _text(value, form, "a name of lower-case letters, digits and `-`", f"{at}.{option}")
-
-
-def _replicas(value: object, at: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_REPLICAS:
-        raise SpecError(f"must be a whole number from 0 to {MAX_REPLICAS}, not {str(value)[:60]!r}", at)
-    return value
-
-
-def _flag(value: object, at: str) -> bool:
-    if not isinstance(value, bool):
-        raise SpecError(f"must be true or false, not {str(value)[:60]!r}", at)
-    return value
+def _options(spec: Mapping[str, Any], at: str) -> ObjectOptions:
+    own = {name: value for name, value in spec.items() if name in OWN and name != "source"}
+    try:
+        return _OBJECT_OPTIONS.validate_python(own, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise spec_error(error, OBJECT_OPTIONS, snake=False, at=f"{at}: spec") from None

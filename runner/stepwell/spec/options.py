@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, WithJsonSchema, field_validator, model_validator
 
 from stepwell.errors import SpecError
 from stepwell.spec.duration import Duration, DurationLike, format_duration
+from stepwell.spec.expression import MAX_LENGTH as MAX_EXPRESSION
 from stepwell.spec.expression import compile_filter, compile_key
 from stepwell.spec.fault import refusal, refusal_of
-from stepwell.spec.names import check_event_name
+from stepwell.spec.names import MAX_NAME, check_event_name
 from stepwell.spec.option import Option, option
 
 LIMIT = timedelta(days=366)
@@ -32,6 +33,8 @@ def _some(value: timedelta) -> timedelta:
 
 Length = Annotated[Duration, AfterValidator(_within_limit)]
 Bound = Annotated[Duration, AfterValidator(_within_limit), AfterValidator(_some)]
+EventName = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME})]
+ExpressionText = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_EXPRESSION})]
 
 TABLE = tuple(timedelta(seconds=seconds) for seconds in (15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200))
 """How long to wait after the first, second, … failed try; the last one also after all that follow."""
@@ -47,11 +50,17 @@ class Backoff(Option):
     """
 
     strategy: Strategy = "table"
+    """How the waits grow; `table` if left out."""
     base: Length | None = None
+    """The first wait; 15s if left out. Not for a table."""
     max: Length | None = None
-    factor: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] | None = None
+    """The longest wait; 2h if left out, for a table none."""
+    factor: Annotated[float, Field(strict=True, ge=1, le=100, allow_inf_nan=False)] | None = None
+    """By how much each wait is longer than the one before; 2 if left out. For `exponential` alone."""
     jitter: Length | None = None
+    """Up to how much is added to each wait, drawn evenly; for a table 30s if left out, else none."""
     table: Annotated[tuple[Length, ...], Field(max_length=MAX_TABLE)] = TABLE
+    """The waits after the first, second, … failed try; the last one also after all that follow."""
 
     if TYPE_CHECKING:
 
@@ -117,8 +126,11 @@ class Concurrency(Option):
     """
 
     limit: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
-    key: str | None = None
+    """How many may execute at once."""
+    key: ExpressionText | None = None
+    """CEL over `event`, such as event.data.customer: each of its values has the limit to itself."""
     scope: Literal["function", "namespace"] = "function"
+    """Who counts: this function alone, or all functions of the namespace with the same key and scope."""
 
     @field_validator("key")
     @classmethod
@@ -146,9 +158,12 @@ class CancelOn(Option):
     Listens for `timeout` from the run's creation, 365 days unless given. Events from before the run never cancel it.
     """
 
-    event: str
-    if_: str | None = None
+    event: EventName
+    """The name of the event that cancels."""
+    if_: ExpressionText | None = None
+    """CEL over `event` (which started the run) and `async` (which came now); without it every such event cancels."""
     timeout: Bound | None = None
+    """For how long after a run's creation it can be cancelled so; 365d if left out."""
 
     if TYPE_CHECKING:
 
@@ -179,7 +194,9 @@ class Timeouts(Option):
     """
 
     start: Bound | None = None
+    """A run that has waited so long to begin is cancelled."""
     finish: Bound | None = Field(default=None, validation_alias=AliasChoices("finish", "run"))
+    """A run that has gone on so long is cancelled."""
 
     if TYPE_CHECKING:
 
@@ -202,8 +219,11 @@ class Checkpointing(Option):
     """
 
     max_runtime: Bound | None = None
+    """An execution that has lasted so long writes down each step at once."""
     buffered_steps: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    """How many finished steps may wait to be written down together."""
     max_interval: Bound | None = None
+    """How long a finished step may wait to be written down."""
 
     if TYPE_CHECKING:
 

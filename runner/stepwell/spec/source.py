@@ -1,44 +1,52 @@
 """Where a manifest's code comes from: inline text, a container image, or a ConfigMap."""
 
-import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from stepwell.errors import SpecError
+from stepwell.spec.text import FUNCTION_FORM, KEY_FORM, OBJECT_FORM, PATH_FORM, Text
 
 MAX_CODE = 65_536
 MAX_IMAGE = 512
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-_OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
+CODE_FORM = Text(MAX_CODE, "Python code")
+IMAGE_FORM = Text(MAX_IMAGE, "an image such as registry/shop:1.4", "^[!-~]+$")
+MAP_FORM = Text(OBJECT_FORM.most, "the name of a ConfigMap in this namespace", OBJECT_FORM.pattern)
+DATA_FORM = Text(KEY_FORM.most, "a key of the ConfigMap, such as orders.py", KEY_FORM.pattern)
 
 
 @dataclass(frozen=True, slots=True)
 class InlineSource:
     """At most 64 KiB of Python and the function in it that is the handler."""
 
-    code: str
-    handler: str
+    code: Annotated[str, CODE_FORM]
+    """Python, at most 64 KiB; it can import what the runner's image has: the standard library and stepwell."""
+    handler: Annotated[str, FUNCTION_FORM]
+    """The name of the function in the code that is run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
     """A container image and the handler in it, as `module:function`."""
 
-    image: str
-    handler: str
+    image: Annotated[str, IMAGE_FORM]
+    """The image, which has stepwell installed, such as registry/shop:1.4."""
+    handler: Annotated[str, PATH_FORM]
+    """The function in it that is run, as module:function."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigMapSource:
     """One key of a ConfigMap, which holds Python, and the function in it that is the handler."""
 
-    name: str
-    key: str
-    handler: str
+    name: Annotated[str, MAP_FORM]
+    """The name of the ConfigMap."""
+    key: Annotated[str, DATA_FORM]
+    """The key in it whose value is the code."""
+    handler: Annotated[str, FUNCTION_FORM]
+    """The name of the function in the code that is run."""
 
 
 Source = InlineSource | ImageSource | ConfigMapSource
@@ -65,12 +73,13 @@ class _Fields:
         self._given = dict(cast("Mapping[str, Any]", given))
         self._at = at
 
-    def text(self, name: str, form: re.Pattern[str] | None, looks: str) -> str:
-        """The text of a field that has to look like this."""
+    def text(self, name: str, form: Text) -> str:
+        """The text of a field that has this form."""
         value = self._given.pop(name, None)
-        if not isinstance(value, str) or not value or (form is not None and form.fullmatch(value) is None):
+        fault = form.fault(value) if isinstance(value, str) else None
+        if not isinstance(value, str) or fault is not None:
             shown = "it is missing" if value is None else f"not {str(value)[:60]!r}"
-            raise SpecError(f"must be {looks}; {shown}", f"{self._at}.{name}")
+            raise self.fault(name, fault or f"must be {form.looks}; {shown}")
         return value
 
     def end(self) -> None:
@@ -84,28 +93,27 @@ class _Fields:
 
 
 def _inline(fields: _Fields) -> Source:
-    code = fields.text("code", None, "Python code")
+    code = fields.text("code", Text(sys.maxsize, CODE_FORM.looks))
     size = len(code.encode("utf-8", "surrogatepass"))
     if size > MAX_CODE:
         raise fields.fault("code", f"the code has {size} bytes; at most {MAX_CODE} fit inline, so build an image")
-    source = InlineSource(code, fields.text("handler", _IDENTIFIER, "the name of a function in the code"))
+    source = InlineSource(code, fields.text("handler", FUNCTION_FORM))
     fields.end()
     return source
 
 
 def _image(fields: _Fields) -> Source:
-    image = fields.text("image", re.compile(rf"[^\s]{{1,{MAX_IMAGE}}}"), "an image such as registry/shop:1.4")
-    source = ImageSource(image, fields.text("handler", _PATH, "module:function, such as shop.orders:process_order"))
+    source = ImageSource(fields.text("image", IMAGE_FORM), fields.text("handler", PATH_FORM))
     fields.end()
     return source
 
 
 def _config_map(fields: _Fields) -> Source:
-    name = fields.text("name", _OBJECT, "the name of a ConfigMap in this namespace")
-    key = fields.text("key", _KEY, "a key of the ConfigMap, such as orders.py")
-    source = ConfigMapSource(name, key, fields.text("handler", _IDENTIFIER, "the name of a function in the code"))
+    source = ConfigMapSource(fields.text("name", MAP_FORM), fields.text("key", DATA_FORM), fields.text("handler", FUNCTION_FORM))
     fields.end()
     return source
 
 
 READERS: dict[str, Callable[[_Fields], Source]] = {"inline": _inline, "image": _image, "configMap": _config_map}
+SOURCES: dict[str, type[Source]] = {"inline": InlineSource, "configMap": ConfigMapSource, "image": ImageSource}
+"""Every kind of source by its name in a manifest."""

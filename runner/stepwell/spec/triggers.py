@@ -4,20 +4,22 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, field_validator
+from pydantic import AfterValidator, WithJsonSchema, field_validator
 
 from stepwell.errors import SpecError
+from stepwell.spec.cron import MAX_LENGTH as MAX_CRON
 from stepwell.spec.cron import parse_cron
 from stepwell.spec.duration import Duration, DurationLike, format_duration
 from stepwell.spec.expression import compile_filter
 from stepwell.spec.fault import refusal, refusal_of
 from stepwell.spec.names import check_event_name, native_name
 from stepwell.spec.option import Option, option
-from stepwell.spec.options import Length
+from stepwell.spec.options import EventName, ExpressionText, Length
 
 Missed = Literal["Skip", "Latest", "All"]
 Overlap = Literal["Allow", "Skip", "Replace"]
 
+CronText = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CRON})]
 LEAST_JITTER, MOST_JITTER = timedelta(seconds=1), timedelta(minutes=5)
 
 
@@ -31,8 +33,10 @@ def _jitter(value: timedelta) -> timedelta:
 class EventTrigger(Option):
     """Start for events of this name (or under `app/*`) for which `if_`, CEL over `event`, is true."""
 
-    event: str
-    if_: str | None = None
+    event: EventName
+    """The name of the events that start a run; `app/*` and `app/user.*` stand for all that begin so."""
+    if_: ExpressionText | None = None
+    """CEL over `event`, such as event.data.total > 100; without it every such event starts a run."""
 
     @field_validator("event")
     @classmethod
@@ -60,11 +64,17 @@ class CronTrigger(Option):
     `jitter` delays each instant by a fixed part of it.
     """
 
-    cron: str
+    cron: CronText
+    """Five fields (minute, hour, day of month, month, day of week) or a macro such as @daily; `TZ=Europe/Paris ` before it
+    names the time zone, UTC without."""
     jitter: Annotated[Duration, AfterValidator(_jitter)] | None = None
+    """Delays each instant by a fixed part of it; 1s to 5m."""
     missed: Missed = "Latest"
+    """What becomes of instants that nobody was there to fire: Skip them, fire the Latest (the default), or All."""
     window: Length = timedelta(hours=1)
+    """How far back missed instants count; 1h if left out."""
     overlap: Overlap = "Allow"
+    """What happens while the run before still goes on: Allow both (the default), Skip the new one, Replace the old one."""
 
     if TYPE_CHECKING:
 

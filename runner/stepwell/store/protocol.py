@@ -10,6 +10,8 @@ from stepwell.store.records import (
     PileResult,
     RecordedStep,
     Registry,
+    RevisionRow,
+    RevisionWork,
     RunFilter,
     RunnerRow,
     RunRow,
@@ -73,15 +75,51 @@ class Store(Protocol):
         """One whole version of the registry."""
         ...
 
-    async def register(self, owner: str, functions: Sequence[FunctionRow], schedules: Sequence[ScheduleRow]) -> int:
+    async def register(
+        self,
+        owner: str,
+        functions: Sequence[FunctionRow],
+        schedules: Sequence[ScheduleRow],
+        revisions: Sequence[RevisionRow] = (),
+    ) -> int:
         """Make these the owner's functions and schedules, all others of that owner gone; return the version.
 
-        The version moves only if something changed. A schedule that stays keeps its `last_due` and `next_due`.
+        The version moves only if something changed. A schedule that stays keeps its `last_due` and `next_due`; those of functions
+        that aren't active are gone. `revisions` are added or changed; they stay until they are forgotten.
         """
         ...
 
     async def listen(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Add (event name, path) pairs that waits will listen on; return the version, moved only if one was new."""
+        ...
+
+    # --- revisions ---
+
+    async def revisions(self, pool: str | None = None) -> list[RevisionRow]:
+        """The revisions of one pool, or all, by function and age."""
+        ...
+
+    async def work(self, now: int | None = None) -> list[RevisionWork]:
+        """What lives, by function, revision and pool: one look at live runs alone; nothing for what has none."""
+        ...
+
+    async def forget_revision(self, function_id: str, revision: str) -> bool:
+        """Drop a revision that no live run is pinned to and that no active function starts runs with; whether it is gone.
+
+        Runs and functions of `<function_id>-failure` count too. No start can slip in: it is planned with one version of the
+        registry, and this moves it.
+        """
+        ...
+
+    async def move_runs(self, function_id: str, revision: str, pool: str) -> int:
+        """Pin the function's live runs, and those of its clean-up function, to another revision; how many were on others.
+
+        A run that executes now ends or parks where it is, and goes on in `pool` from then.
+        """
+        ...
+
+    async def live_runs(self, function_id: str, limit: int) -> list[str]:
+        """Up to `limit` of a function's unfinished runs, oldest first."""
         ...
 
     # --- resuming ---

@@ -470,13 +470,49 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class FunctionRow:
-    """One registered function. `spec` is the JSON of its FunctionSpec; `owner` says who registered it (a pool, a manifest)."""
+    """One registered function. `spec` is the JSON of its FunctionSpec; `owner` says who registered it (a pool, a manifest).
+
+    One that isn't `active` starts nothing; its runs in flight go on. It is known as long as it has a revision.
+    """
 
     function_id: str
     revision: str
     pool: str
     owner: str
     spec: bytes
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """One version of a function that runs may be pinned to. `code` is JSON: `{"handler": …}`, and `"onFailure"` where it has one.
+
+    It stands for `<function_id>-failure` under the same revision too.
+    """
+
+    function_id: str
+    revision: str
+    pool: str
+    code: bytes
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionWork:
+    """The live runs of one function and revision in one pool.
+
+    `live` counts all of them. `queued` are neither leased nor asleep nor waiting (retries and blocked ones too), `due` could be
+    claimed now, `running` are leased; `next_due` is the earliest later instant at which one falls due, None if none does.
+    """
+
+    function_id: str
+    revision: str
+    pool: str
+    live: int
+    queued: int
+    due: int
+    running: int
+    next_due: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ CONNECT_TIMEOUT = 5.0
 ACQUIRE_TIMEOUT = 5.0
 IDLE = 30.0
 LONGEST_PAUSE = 5.0
+SCHEMA = "stepwell"
+MAX_SCHEMA = 63
 
 RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.InvalidCachedStatementError)
 """Nothing of a transaction that ended so has landed: sent again at once."""
@@ -37,17 +39,21 @@ class Address:
     dsn: str
     pooler: bool = False
     reads: int = 1
+    schema: str = SCHEMA
 
 
 def parse_address(dsn: str) -> Address:
-    """Take `pooler` and `reads`, which are ours, out of a `postgresql://` address."""
+    """Take `schema`, `pooler` and `reads`, which are ours, out of a `postgresql://` address."""
     parts = urlsplit(dsn)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     pooler = options.pop("pooler", "0").lower() in {"1", "true", "yes", "on"}
     reads = options.pop("reads", "1")
     if not reads.isdigit() or not 1 <= int(reads) <= 100:
         raise StoreError(f"the store's address says reads={reads}; it is how many connections may read at once, 1 to 100")
-    return Address(urlunsplit(parts._replace(query=urlencode(options))), pooler, int(reads))
+    schema = options.pop("schema", SCHEMA)
+    if not 1 <= len(schema.encode()) <= MAX_SCHEMA or "\0" in schema:
+        raise StoreError(f"the store's address says schema={schema[:80]!r}; a schema's name has 1 to {MAX_SCHEMA} bytes")
+    return Address(urlunsplit(parts._replace(query=urlencode(options))), pooler, int(reads), schema)
 
 
 def translated(error: Exception) -> Exception:

@@ -111,8 +111,12 @@ def _starts(pile: Pile, rest: Rest) -> tuple[StartResult, ...]:
 def _ready(pile: Pile, woken: Sequence[str] | None, rest: Rest) -> tuple[str, ...]:
     pools = set(woken or ())
     if pile.starts:
-        off = {*rest.get("not_started", ()), *(place for place, _run in rest.get("taken", ()))}
-        pools.update(start.pool for place, start in enumerate(pile.starts, 1) if start.lease_to is None and place not in off)
+        made, unleased = rest.get("made"), rest.get("unleased") or ()
+        pools.update(
+            start.pool
+            for start in pile.starts
+            if (made is None or start.run_id in made) and (start.lease_to is None or start.run_id in unleased)
+        )
     return tuple(sorted(pools))
 
 

@@ -2,9 +2,10 @@
 -- What speaks of change (I3, I5, I7, I8), of cron arithmetic (the rest of I14) or of other wells (I18, I19) rows can't show.
 
 -- name: I1
--- every event id that was accepted has its event
+-- every event id that was accepted has its event, until that has grown too old
 select i.id from well.event_ids i
-where i.received >= (select min(e.received) from well.events e)
+where (i.received >= (select min(e.received) from well.events_default e)
+       or exists (select from well.days d where d.day = (to_timestamp(i.received / 1000000.0) at time zone 'UTC')::date))
   and not exists (select from well.events e where e.id = i.id and e.received = i.received)
 
 -- name: I2

@@ -26,22 +26,55 @@ select well.hand_back($1, $2, $3, $4)
 with ended as (update well.runners set expires = 0 where expires > 0 returning 1) select count(*) from ended
 
 -- name: register
--- Replace an owner's functions and schedules.
-select well.register($1, $2, $3, $4, $5, $6, $7, $8, $9)
+-- Replace an owner's functions and schedules, and add revisions.
+select well.register($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
 -- name: listen
 -- Add what waits listen on.
 select well.listen_on($1, $2)
 
 -- name: registry
--- One whole version: one statement, so one snapshot.
+-- One whole version: one statement, so one snapshot. What starts nothing is known while it has a revision.
 select (select version from well.registry) as version,
-       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, encode(spec, 'base64')) order by function_id)
-        from well.functions where active) as functions,
+       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, active, encode(spec, 'base64')) order by function_id)
+        from well.functions
+        where active or function_id in (select r.function_id from well.revisions r
+                                        union all select r.function_id || '-failure' from well.revisions r)) as functions,
        (select jsonb_agg(jsonb_build_array(name, path) order by name, path) from well.listens) as listens,
        (select jsonb_agg(jsonb_build_array(schedule_id, function_id, encode(cron, 'base64'), created, last_due, next_due)
                          order by schedule_id)
         from well.schedules where active) as schedules
+
+-- name: forget_revision
+-- Drop a revision that nothing needs.
+select well.forget_revision($1, $2)
+
+-- name: move_runs
+-- Pin live runs to another revision.
+with moved as (
+    update well.queue set revision = $2, pool = $3
+    where function_id in ($1, $1 || '-failure') and (revision, pool) is distinct from ($2, $3) returning 1
+) select count(*) from moved
+
+-- name: revisions
+-- The revisions of one pool, or all.
+select function_id, revision, pool, code, created from well.revisions where $1::text is null or pool = $1
+order by function_id, created, revision
+
+-- name: work
+-- What lives, by function, revision and pool.
+select q.function_id, q.revision, q.pool, count(*) as live,
+       count(*) filter (where q.runner_id is null and q.state = 0) as queued,
+       count(*) filter (where q.runner_id is null and q.blocked_on is null and q.due <= n.now) as due,
+       count(*) filter (where q.runner_id is not null) as running,
+       min(q.due) filter (where q.runner_id is null and q.due > n.now and q.due < $2) as next_due
+from well.queue q,
+     (select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now) n
+group by q.function_id, q.revision, q.pool order by q.function_id, q.revision, q.pool
+
+-- name: live_runs
+-- A function's unfinished runs, oldest first.
+select run_id from well.queue where function_id = $1 order by run_id limit $2
 
 -- name: journal_heads
 -- The inboxes of live runs.

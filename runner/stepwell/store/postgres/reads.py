@@ -12,6 +12,7 @@ from stepwell.store.postgres.connect import Connections
 from stepwell.store.postgres.driver import Row
 from stepwell.store.postgres.migrate import quoted
 from stepwell.store.records import (
+    FOREVER,
     AttemptRow,
     FunctionRow,
     FunctionStats,
@@ -19,6 +20,8 @@ from stepwell.store.records import (
     Parked,
     RecordedStep,
     Registry,
+    RevisionRow,
+    RevisionWork,
     RunFilter,
     RunnerRow,
     RunRow,
@@ -60,13 +63,25 @@ class Reads:
         functions, listens, schedules = _json(row["functions"]), _json(row["listens"]), _json(row["schedules"])
         return Registry(
             version=row["version"],
-            functions=tuple(FunctionRow(*ids, spec=base64.b64decode(spec)) for *ids, spec in functions),
+            functions=tuple(FunctionRow(*ids, spec=base64.b64decode(spec), active=active) for *ids, active, spec in functions),
             listens=tuple((name, path) for name, path in listens),
             schedules=tuple(
                 ScheduleRow(schedule_id, function_id, base64.b64decode(cron), *instants)
                 for schedule_id, function_id, cron, *instants in schedules
             ),
         )
+
+    async def revisions(self, pool: str | None = None) -> list[RevisionRow]:
+        """The revisions of one pool, or all, by function and age."""
+        return [RevisionRow(*row.values()) for row in await self._fetch("revisions", pool)]
+
+    async def work(self, now: int | None = None) -> list[RevisionWork]:
+        """What lives, by function, revision and pool."""
+        return [RevisionWork(*row.values()) for row in await self._fetch("work", self._now(now), FOREVER)]
+
+    async def live_runs(self, function_id: str, limit: int) -> list[str]:
+        """Up to `limit` of a function's unfinished runs, oldest first."""
+        return [row["run_id"] for row in await self._fetch("live_runs", function_id, limit)]
 
     async def journals(self, run_ids: Sequence[str]) -> dict[str, Journal]:
         """The journals of live runs."""

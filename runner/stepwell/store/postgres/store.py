@@ -11,24 +11,26 @@ from stepwell.store.postgres.heart import Heart
 from stepwell.store.postgres.migrate import check, migrate, quoted
 from stepwell.store.postgres.reads import Reads
 from stepwell.store.postgres.upkeep import Upkeep
-from stepwell.store.records import FunctionRow, Pile, PileResult, RunnerRow, ScheduleRow
+from stepwell.store.records import FunctionRow, Pile, PileResult, RevisionRow, RunnerRow, ScheduleRow
+from stepwell.store.registering import wanted_schedules
 
 TRIES = 5
 OLDEST = 14
 
 
 class PostgresStore(Reads, Upkeep):
-    """One well: the schema `schema` of the database at `dsn`.
+    """One well: the schema `schema` of the database at `dsn`; without one, the address's own, else "stepwell".
 
-    The address may carry `pooler=1` (a pooler in transaction mode stands between: hints are off) and `reads=N` (how many
-    connections may read at once; 1). `clock_now` stands in for the server's clock in tests. `unsafe` accepts a server that
-    acknowledges before a commit is on disk.
+    The address may carry `schema=NAME`, `pooler=1` (a pooler in transaction mode stands between: hints are off) and `reads=N`
+    (how many connections may read at once; 1). `clock_now` stands in for the server's clock in tests. `unsafe` accepts a server
+    that acknowledges before a commit is on disk.
     """
 
     def __init__(
-        self, dsn: str, schema: str = "stepwell", clock_now: Callable[[], int] | None = None, *, unsafe: bool = False
+        self, dsn: str, schema: str | None = None, clock_now: Callable[[], int] | None = None, *, unsafe: bool = False
     ) -> None:
         self._address = parse_address(dsn)
+        schema = schema or self._address.schema
         self._schema = schema
         self._clock_now = clock_now
         self._unsafe = unsafe
@@ -115,8 +117,15 @@ class PostgresStore(Reads, Upkeep):
 
     # --- registry ---
 
-    async def register(self, owner: str, functions: Sequence[FunctionRow], schedules: Sequence[ScheduleRow]) -> int:
-        """Make these the owner's functions and schedules, all others of that owner gone; return the version."""
+    async def register(
+        self,
+        owner: str,
+        functions: Sequence[FunctionRow],
+        schedules: Sequence[ScheduleRow],
+        revisions: Sequence[RevisionRow] = (),
+    ) -> int:
+        """Make these the owner's functions and schedules, all others of that owner gone, and add revisions; the version."""
+        schedules = wanted_schedules(functions, schedules)
         return await self._run(
             "register",
             owner,
@@ -124,11 +133,25 @@ class PostgresStore(Reads, Upkeep):
             [row.revision for row in functions],
             [row.pool for row in functions],
             [row.spec for row in functions],
+            [row.active for row in functions],
             [row.schedule_id for row in schedules],
             [row.function_id for row in schedules],
             [row.cron for row in schedules],
             ([row.created for row in schedules], [row.last_due for row in schedules], [row.next_due for row in schedules]),
+            [row.function_id for row in revisions],
+            [row.revision for row in revisions],
+            [row.pool for row in revisions],
+            [row.code for row in revisions],
+            [row.created for row in revisions],
         )
+
+    async def forget_revision(self, function_id: str, revision: str) -> bool:
+        """Drop a revision that no live run is pinned to and no active function starts runs with; whether it is gone."""
+        return bool(await self._run("forget_revision", function_id, revision))
+
+    async def move_runs(self, function_id: str, revision: str, pool: str) -> int:
+        """Pin the function's live runs, and those of its clean-up function, to another revision; how many were on others."""
+        return int(await self._run("move_runs", function_id, revision, pool))
 
     async def listen(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Add (event name, path) pairs that waits will listen on; return the version, moved only if one was new."""

@@ -48,6 +48,7 @@ class Upkeep:
                         gone += deleted
                         if deleted < BATCH:
                             break
+                await connection.fetchval(self._sql["prune"], "ledger", at - keep, BATCH)
                 return gone
         finally:
             await connections.close()

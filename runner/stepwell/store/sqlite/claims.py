@@ -19,6 +19,12 @@ ROUNDS = 20
 WIDER = 256
 """How many more rows such a look takes."""
 
+LOOKED_AT, ALL = 50, 10_000
+"""How many blocked keys a claim that found nothing looks at, and how many a sweep."""
+
+WITHOUT_LIMIT = 1_000
+"""How many runs come back at once whose key has no limit any more."""
+
 Row = tuple[int, str, str, str | None, str | None]
 """Something due: its due time, run, function and concurrency keys."""
 
@@ -28,7 +34,10 @@ def claim(writing: Writing, asked: Claim) -> dict[str, Any]:
     swept = _sweep(writing, asked) if asked.sweep else {}
     claimed: tuple[Claimed, ...] = ()
     if asked.room > 0 and writing.cursor.execute(SQL["runner"], (asked.runner_id, writing.now)).fetchone() is not None:
-        claimed = _take(writing, asked, _pick(writing, asked))
+        picked = _pick(writing, asked)
+        if not picked and not asked.sweep and _lift_blocks(writing, asked, LOOKED_AT):
+            picked = _pick(writing, asked)
+        claimed = _take(writing, asked, picked)
     news: tuple[News, ...] = ()
     if asked.watch:
         news = tuple(News(*row) for row in _read(writing, "news", listed(asked.watch), asked.runner_id))
@@ -153,7 +162,7 @@ def _take(writing: Writing, asked: Claim, picked: Sequence[Row]) -> tuple[Claime
 
 def _sweep(writing: Writing, asked: Claim) -> dict[str, Any]:
     recovered = _expire(writing)
-    _lift_blocks(writing, {limit.function_id: limit for limit in asked.limits})
+    _lift_blocks(writing, asked, ALL)
     return {
         "recovered": recovered,
         "overdue": tuple(Overdue(*row) for row in _read(writing, "overdue", writing.now)),
@@ -177,17 +186,20 @@ def _expire(writing: Writing) -> int:
     return len(held)
 
 
-def _lift_blocks(writing: Writing, limits: dict[str, Limit]) -> None:
-    """Unblock what has room again, of functions that this runner knows: a limit was raised, or an unblocked run was cancelled."""
-    most: dict[str, int] = {}
-    for key, place, function_id in _read(writing, "blocked_keys"):
-        limit = limits.get(function_id)
-        if limit is not None:
-            allowed = (limit.first if place == 1 else limit.second) or 1_000
-            most[key] = max(most.get(key, 0), allowed)
-    if most:
-        used: dict[str, int] = _read(writing, "leases_under", listed(most))
-        _unblock(writing, [(key, allowed - used[key]) for key, allowed in most.items() if allowed > used[key]])
+def _lift_blocks(writing: Writing, asked: Claim, most: int) -> bool:
+    """Unblock what has room again, of functions that this runner knows: a limit was raised or is gone, a run was cancelled."""
+    limits = {limit.function_id: limit for limit in asked.limits}
+    allowed: dict[str, int] = {}
+    for key, place, function_id in _read(writing, "blocked_keys", most):
+        limit = limits.get(function_id, Limit(function_id))
+        if function_id in limits or function_id in asked.functions:
+            allowed[key] = (limit.first if place == 1 else limit.second) or WITHOUT_LIMIT
+    if not allowed:
+        return False
+    used: dict[str, int] = _read(writing, "leases_under", listed(allowed))
+    room = [(key, many - used[key]) for key, many in allowed.items() if many > used[key]]
+    _unblock(writing, room)
+    return bool(room)
 
 
 def leave(writing: Writing, runner_id: str) -> None:

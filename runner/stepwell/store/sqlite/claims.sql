@@ -69,10 +69,13 @@ WHERE run_id IN (SELECT value FROM json_each(?2));
 DELETE FROM runners WHERE runner_id IN (SELECT value FROM json_each(?));
 
 -- name: blocked_keys
--- Which keys block runs of which functions, as their first (1) or second (2) key.
-SELECT json_group_array(json_array(b.key, b.place, b.function_id)) FROM (
-    SELECT DISTINCT blocked_on AS key, CASE WHEN blocked_on = key1 THEN 1 ELSE 2 END AS place, function_id
-    FROM queue WHERE blocked_on IS NOT NULL) b;
+-- Which keys block runs (up to ?), and for the one of each that is due first: its function, and whether it is its first (1) or second key.
+WITH RECURSIVE keys (key) AS (
+    SELECT min(blocked_on) FROM queue WHERE blocked_on IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(q.blocked_on) FROM queue q WHERE q.blocked_on > k.key) FROM keys k WHERE k.key IS NOT NULL LIMIT ?)
+SELECT json_group_array(json_array(k.key, CASE WHEN k.key = b.key1 THEN 1 ELSE 2 END, b.function_id))
+FROM keys k CROSS JOIN queue b ON b.run_id = (SELECT o.run_id FROM queue o WHERE o.blocked_on = k.key ORDER BY o.due, o.run_id LIMIT 1);
 
 -- name: overdue
 -- Live runs past their deadline, and poisoned ones.

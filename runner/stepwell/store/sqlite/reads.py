@@ -7,10 +7,13 @@ import orjson
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import (
+    FOREVER,
     AttemptRow,
     FunctionStats,
     Journal,
     RecordedStep,
+    RevisionRow,
+    RevisionWork,
     RunFilter,
     RunnerRow,
     RunRow,
@@ -41,6 +44,18 @@ class Reads:
 
     async def _rows(self, name: str, args: Args = ()) -> list[tuple[Any, ...]]:
         return await self._reader.run(lambda connection: connection.execute(SQL[name], args).fetchall())
+
+    async def revisions(self, pool: str | None = None) -> list[RevisionRow]:
+        """The revisions of one pool, or all, by function and age."""
+        return [RevisionRow(*row) for row in await self._rows("revisions", (pool,))]
+
+    async def work(self, now: int | None = None) -> list[RevisionWork]:
+        """What lives, by function, revision and pool."""
+        return [RevisionWork(*row) for row in await self._rows("work", (self._now(now), FOREVER))]
+
+    async def live_runs(self, function_id: str, limit: int) -> list[str]:
+        """Up to `limit` of a function's unfinished runs, oldest first."""
+        return [row[0] for row in await self._rows("live_runs", (function_id, limit))]
 
     async def journals(self, run_ids: Sequence[str]) -> dict[str, Journal]:
         """The journals of live runs, in one read."""

@@ -107,6 +107,21 @@ WHERE (q.key1 = ?1 OR q.key2 = ?1) AND q.runner_id IS NOT NULL ORDER BY q.run_id
 -- A schedule's ticks, newest first.
 SELECT due, outcome, reason, run_id FROM ticks WHERE schedule_id = ? ORDER BY due DESC LIMIT ?;
 
+-- name: revisions
+-- The revisions of one pool, or all.
+SELECT function_id, revision, pool, code, created FROM revisions WHERE ?1 IS NULL OR pool = ?1 ORDER BY function_id, created, revision;
+
+-- name: work
+-- What lives, by function, revision and pool.
+SELECT function_id, revision, pool, count(*), sum(runner_id IS NULL AND state = 0),
+    sum(runner_id IS NULL AND blocked_on IS NULL AND due <= ?1), sum(runner_id IS NOT NULL),
+    min(CASE WHEN runner_id IS NULL AND due > ?1 AND due < ?2 THEN due END)
+FROM queue GROUP BY function_id, revision, pool ORDER BY function_id, revision, pool;
+
+-- name: live_runs
+-- A function's unfinished runs, oldest first.
+SELECT run_id FROM queue WHERE function_id = ? ORDER BY run_id LIMIT ?;
+
 -- name: stats
 -- The live figures by function.
 SELECT function_id,

@@ -1,8 +1,9 @@
 """What is registered: functions, schedules and what waits listen on, as one version. Runs on a connection's thread."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from stepwell.store.records import FunctionRow, Registry, ScheduleRow
+from stepwell.store.records import FunctionRow, Registry, RevisionRow, ScheduleRow
 from stepwell.store.sqlite.driver import Connection, Cursor
 from stepwell.store.sqlite.writing import listed
 from stepwell.store.statements import load
@@ -13,25 +14,45 @@ SQL = load("stepwell.store.sqlite", "verbs.sql")
 def read_registry(cursor: Cursor) -> Registry:
     """One whole version."""
     version = int(cursor.execute(SQL["version"]).fetchone()[0])
-    functions = tuple(FunctionRow(*row) for row in cursor.execute(SQL["functions"]))
+    functions = tuple(FunctionRow(*row, active=bool(active)) for *row, active in cursor.execute(SQL["functions"]))
     listens = tuple((row[0], row[1]) for row in cursor.execute(SQL["listens"]))
     schedules = tuple(ScheduleRow(*row) for row in cursor.execute(SQL["schedules"]))
     return Registry(version, functions, listens, schedules)
 
 
-def register(
-    connection: Connection, cursor: Cursor, owner: str, functions: Sequence[FunctionRow], schedules: Sequence[ScheduleRow]
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an owner asks to have registered."""
+
+    owner: str
+    functions: Sequence[FunctionRow]
+    schedules: Sequence[ScheduleRow]
+    revisions: Sequence[RevisionRow]
+
+
+def register(connection: Connection, cursor: Cursor, wanted: Wanted) -> int:
     """Make these the owner's functions and schedules, all others of that owner gone; the version, moved if anything changed."""
+    owner, functions, schedules = wanted.owner, wanted.functions, wanted.schedules
     before = connection.total_changes()
     cursor.execute(SQL["drop_functions"], (owner, listed(row.function_id for row in functions)))
     for row in functions:
-        cursor.execute(SQL["put_function"], (row.function_id, row.revision, row.pool, owner, row.spec))
+        cursor.execute(SQL["put_function"], (row.function_id, row.revision, row.pool, owner, row.spec, row.active))
     cursor.execute(SQL["drop_schedules"], (owner, listed(row.schedule_id for row in schedules)))
     for row in schedules:
         args = (row.schedule_id, row.function_id, owner, row.cron, row.created, row.last_due, row.next_due)
         cursor.execute(SQL["put_schedule"], args)
+    for row in wanted.revisions:
+        cursor.execute(SQL["put_revision"], (row.function_id, row.revision, row.pool, row.code, row.created))
     return _version(cursor, moved=connection.total_changes() > before)
+
+
+def forget_revision(connection: Connection, cursor: Cursor, function_id: str, revision: str) -> bool:
+    """Drop a revision that nothing needs; whether it is gone."""
+    if cursor.execute(SQL["revision_needed"], (function_id, revision)).fetchone()[0]:
+        return False
+    cursor.execute(SQL["drop_revision"], (function_id, revision))
+    _version(cursor, moved=connection.changes() > 0)
+    return True
 
 
 def start_listening(connection: Connection, cursor: Cursor, pairs: Iterable[tuple[str, str]]) -> int:

@@ -4,6 +4,14 @@
 -- Ids are kept for the dedupe as long as their event, and for seven days at least.
 DELETE FROM event_ids WHERE id IN (SELECT i.id FROM event_ids i WHERE i.received < :ids_before LIMIT :most);
 
+-- name: ids_left
+-- Ids that are remembered for longer than the events that go next: they have no place any more.
+UPDATE event_ids SET seq = 0 WHERE id IN (
+    SELECT e.id FROM events e
+    WHERE e.received < :before AND e.seq < (SELECT max(seq) FROM events)
+        AND NOT EXISTS (SELECT 1 FROM run_events v JOIN queue q ON q.run_id = v.run_id WHERE v.event_id = e.id)
+    ORDER BY e.seq LIMIT :most);
+
 -- name: events
 -- Events, oldest first; not what a live run stands for, and never the newest, from which the next place is counted.
 DELETE FROM events WHERE seq IN (
@@ -36,6 +44,10 @@ DELETE FROM schedules WHERE schedule_id IN (
 -- name: old_runs
 -- Runs that ended before, oldest first.
 SELECT json_group_array(o.run_id) FROM (SELECT e.run_id FROM ends e WHERE e.ended < :before ORDER BY e.run_id LIMIT :most) o;
+
+-- name: old_ledger
+-- What the ledger says of them: the newest tick of a schedule stays, and its run is history.
+UPDATE ticks SET run_id = NULL WHERE run_id IN (SELECT value FROM json_each(:runs));
 
 -- name: old_steps
 -- Their journals.

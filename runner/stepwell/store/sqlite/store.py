@@ -10,12 +10,13 @@ import apsw
 import orjson
 
 from stepwell.errors import StoreError
-from stepwell.store.records import FunctionRow, Pile, PileResult, Registry, RunnerRow, ScheduleRow
+from stepwell.store.records import FunctionRow, Pile, PileResult, Registry, RevisionRow, RunnerRow, ScheduleRow
+from stepwell.store.registering import wanted_schedules
 from stepwell.store.sqlite.claims import hand_back, leave
 from stepwell.store.sqlite.driver import Connection, open_connection
 from stepwell.store.sqlite.pile import write
 from stepwell.store.sqlite.reads import Reads
-from stepwell.store.sqlite.registry import read_registry, register, start_listening
+from stepwell.store.sqlite.registry import Wanted, forget_revision, read_registry, register, start_listening
 from stepwell.store.sqlite.schema import applied, apply, check, known
 from stepwell.store.sqlite.thread import ConnectionThread, snapshot
 from stepwell.store.sqlite.upkeep import Upkeep
@@ -188,9 +189,29 @@ class SqliteStore(Reads, Upkeep):
         """One whole version of the registry."""
         return await self._reader.run(lambda connection: snapshot(connection, read_registry))
 
-    async def register(self, owner: str, functions: Sequence[FunctionRow], schedules: Sequence[ScheduleRow]) -> int:
-        """Make these the owner's functions and schedules, all others of that owner gone; return the version."""
-        return await self._write(lambda connection, cursor: register(connection, cursor, owner, functions, schedules))
+    async def register(
+        self,
+        owner: str,
+        functions: Sequence[FunctionRow],
+        schedules: Sequence[ScheduleRow],
+        revisions: Sequence[RevisionRow] = (),
+    ) -> int:
+        """Make these the owner's functions and schedules, all others of that owner gone, and add revisions; the version."""
+        wanted = Wanted(owner, functions, wanted_schedules(functions, schedules), revisions)
+        return await self._write(lambda connection, cursor: register(connection, cursor, wanted))
+
+    async def forget_revision(self, function_id: str, revision: str) -> bool:
+        """Drop a revision that no live run is pinned to and no active function starts runs with; whether it is gone."""
+        return await self._write(lambda connection, cursor: forget_revision(connection, cursor, function_id, revision))
+
+    async def move_runs(self, function_id: str, revision: str, pool: str) -> int:
+        """Pin the function's live runs, and those of its clean-up function, to another revision; how many were on others."""
+
+        def move(connection: Connection) -> int:
+            connection.execute(SQL["move_runs"], (function_id, revision, pool))
+            return connection.changes()
+
+        return await self._write(lambda connection, _cursor: move(connection))
 
     async def listen(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Add (event name, path) pairs that waits will listen on; return the version, moved only if one was new."""

@@ -26,11 +26,16 @@ def fence(writing: Writing) -> None:
     if not turns:
         return
     leased: dict[str, int] = writing.read("leased", listed([turn.run_id for turn in turns]))
+    over: dict[str, int] = {}
     for place, turn in enumerate(turns):
-        if leased.get(turn.run_id) != turn.epoch:
+        # What follows its own run's park or end in one pile has no lease any more.
+        follows = over.get(turn.run_id) == turn.epoch
+        if follows or leased.get(turn.run_id) != turn.epoch:
             writing.late.add(place)
-            if not _ended_so(writing, turn):
+            if follows or not _ended_so(writing, turn):
                 writing.fenced.add(place)
+        if turn.then is not None:
+            over[turn.run_id] = turn.epoch
 
 
 def _ended_so(writing: Writing, turn: Turn) -> bool:

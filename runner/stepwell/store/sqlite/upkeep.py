@@ -1,6 +1,6 @@
 """Retention and the doctor of a well in SQLite."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, LiteralString, TypeVar
 
 from stepwell.store.records import Violation
@@ -36,7 +36,8 @@ class Upkeep:
         args = {"now": at, "before": at - keep, "ids_before": at - max(keep, IDS_KEPT), "most": BATCH}
         gone = 0
         for name in AGED:
-            while count := await self._write(_deleting(statements[name], args)):
+            texts = (statements["ids_left"], statements[name]) if name == "events" else (statements[name],)
+            while count := await self._write(_deleting(texts, args)):
                 gone += count
         while count := await self._write(lambda connection, cursor: _delete_runs(connection, cursor, statements, args)):
             gone += count
@@ -48,22 +49,24 @@ class Upkeep:
         return await self._reader.run(lambda connection: snapshot(connection, lambda cursor: _examine(cursor, at)))
 
 
-def _deleting(text: LiteralString, args: dict[str, Any]) -> Callable[[Connection, Cursor], int]:
-    # SQLite takes no name that a statement lacks.
-    used = {name: value for name, value in args.items() if f":{name}" in text}
+def _deleting(texts: Sequence[LiteralString], args: dict[str, Any]) -> Callable[[Connection, Cursor], int]:
+    """One transaction of these statements; how many rows the last of them deleted."""
 
     def work(connection: Connection, cursor: Cursor) -> int:
-        cursor.execute(text, used)
+        for text in texts:
+            # SQLite takes no name that a statement lacks.
+            cursor.execute(text, {name: value for name, value in args.items() if f":{name}" in text})
         return connection.changes()
 
     return work
 
 
 def _delete_runs(connection: Connection, cursor: Cursor, statements: dict[str, LiteralString], args: dict[str, Any]) -> int:
-    before = connection.total_changes()
     (runs,) = cursor.execute(statements["old_runs"], {"before": args["before"], "most": args["most"]}).fetchone()
     if runs == "[]":
         return 0
+    cursor.execute(statements["old_ledger"], {"runs": runs})
+    before = connection.total_changes()
     for name in OF_RUNS:
         cursor.execute(statements[name], {"runs": runs})
     return connection.total_changes() - before

@@ -25,8 +25,10 @@ SELECT version FROM registry;
 UPDATE registry SET version = version + 1 RETURNING version;
 
 -- name: functions
--- What is registered.
-SELECT function_id, revision, pool, owner, spec FROM functions WHERE active ORDER BY function_id;
+-- What is registered; what starts nothing is known while it has a revision.
+SELECT function_id, revision, pool, owner, spec, active FROM functions
+WHERE active OR function_id IN (SELECT function_id FROM revisions UNION ALL SELECT function_id || '-failure' FROM revisions)
+ORDER BY function_id;
 
 -- name: listens
 -- What waits listen on.
@@ -42,10 +44,10 @@ UPDATE functions SET active = 0 WHERE owner = ? AND active AND function_id NOT I
 
 -- name: put_function
 -- Register a function, or change it.
-INSERT INTO functions (function_id, revision, pool, owner, spec) VALUES (?, ?, ?, ?, ?)
+INSERT INTO functions (function_id, revision, pool, owner, spec, active) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (function_id) DO UPDATE
-SET revision = excluded.revision, pool = excluded.pool, owner = excluded.owner, spec = excluded.spec, active = 1
-WHERE (revision, pool, owner, spec, active) <> (excluded.revision, excluded.pool, excluded.owner, excluded.spec, 1);
+SET revision = excluded.revision, pool = excluded.pool, owner = excluded.owner, spec = excluded.spec, active = excluded.active
+WHERE (revision, pool, owner, spec, active) <> (excluded.revision, excluded.pool, excluded.owner, excluded.spec, excluded.active);
 
 -- name: drop_schedules
 -- An owner's schedules that are no longer wanted.
@@ -61,6 +63,21 @@ SET function_id = excluded.function_id, owner = excluded.owner, cron = excluded.
     next_due = CASE WHEN active THEN next_due ELSE excluded.next_due END
 WHERE (function_id, owner, cron, active) <> (excluded.function_id, excluded.owner, excluded.cron, 1);
 
+-- name: put_revision
+-- Add a revision, or change where its code lies.
+INSERT INTO revisions (function_id, revision, pool, code, created) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (function_id, revision) DO UPDATE SET pool = excluded.pool, code = excluded.code
+WHERE (pool, code) <> (excluded.pool, excluded.code);
+
+-- name: revision_needed
+-- Whether a revision is what an active function starts runs with, or what a live run is pinned to.
+SELECT EXISTS (SELECT 1 FROM functions WHERE function_id IN (?1, ?1 || '-failure') AND revision = ?2 AND active)
+    OR EXISTS (SELECT 1 FROM queue WHERE function_id IN (?1, ?1 || '-failure') AND revision = ?2);
+
+-- name: drop_revision
+-- Forget a revision.
+DELETE FROM revisions WHERE function_id = ? AND revision = ?;
+
 -- name: listen
 -- Listen on a pair.
 INSERT INTO listens (name, path) VALUES (?, ?) ON CONFLICT DO NOTHING;
@@ -74,6 +91,11 @@ ON CONFLICT (runner_id) DO UPDATE SET pools = excluded.pools, functions = exclud
 -- name: beat
 -- Renew a lease, if it is still there.
 UPDATE runners SET expires = ? WHERE runner_id = ?;
+
+-- name: move_runs
+-- Pin live runs to another revision.
+UPDATE queue SET revision = ?2, pool = ?3
+WHERE function_id IN (?1, ?1 || '-failure') AND (revision <> ?2 OR pool <> ?3);
 
 -- name: held
 -- What a runner holds.

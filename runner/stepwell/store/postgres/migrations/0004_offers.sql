@@ -28,7 +28,7 @@ begin
         end if;
         insert into ticks (schedule_id, due, outcome, reason, run_id, at)
         values (t.schedule_id, t.due, outcome,
-                case when outcome = t.outcome then t.reason else 'the run before is still going' end,
+                case when outcome = t.outcome then t.reason else format('run %s was still going', s.last_run) end,
                 case when outcome = 1 then t.run_id end, v_now)
         on conflict do nothing;
         if not found then

@@ -3,10 +3,11 @@
 create function start_runs(
     st_run text[], st_function text[], st_revision text[], st_pool text[], st_trigger integer[], st_input bytea[],
     st_created bigint[], st_due bigint[], st_lease text[], st_more_text text[], st_more_int bigint[], st_events text[],
-    re_start integer[], re_event text[], st_off integer[], v_now bigint, v_version bigint
-) returns text[]
-language plpgsql as $$
--- Create these runs, but for those in `st_off` and those that are there (sent again); null if all of them are new, else which.
+    re_start integer[], re_event text[], st_off integer[], v_now bigint, v_version bigint,
+    out made text[], out unleased text[]
+) language plpgsql as $$
+-- Create these runs, but for those in `st_off` and those that are there (sent again); `made` is null if all of them are new, else
+-- which, and `unleased` tells which runs couldn't be leased as was asked.
 -- `st_more_text` holds key1, key2, idempotency key, rerun_of; `st_more_int` priority, idempotency until, start_by, finish_within.
 declare
     v_made text[];
@@ -29,6 +30,8 @@ begin
         select array_agg(r.runner_id) into v_leases from (
             select r.runner_id from runners r where r.runner_id = any (st_lease) and r.expires > v_now for key share
         ) r;
+        select array_agg(s.run_id) into unleased from unnest(st_run, st_lease) s (run_id, lease)
+        where s.lease is not null and (v_leases is null or s.lease <> all (v_leases)) and (v_missing = 0 or s.run_id = any (v_made));
     end if;
     insert into queue (run_id, due, created, since, started, deadline, finish_within, epoch, priority, trigger, deadline_kind,
                        function_id, revision, pool, runner_id, key1, key2, input)
@@ -47,7 +50,7 @@ begin
     select e.event_id, st_run[e.start] from unnest(re_start, re_event) e (start, event_id)
     where (st_off is null or e.start <> all (st_off)) and (v_missing = 0 or st_run[e.start] = any (v_made))
     on conflict do nothing;
-    return case when v_missing > 0 or st_off is not null then coalesce(v_made, '{}') end;
+    made := case when v_missing > 0 or st_off is not null then coalesce(v_made, '{}') end;
 end $$;
 
 create function claim_keys(

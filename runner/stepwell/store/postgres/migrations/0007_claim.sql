@@ -7,6 +7,7 @@ create function sweep(
 -- Free what expired leases hold (rows that a last write has locked wait for the next sweep), lift blocks, report the overdue.
 declare
     v_dead text[];
+    v_freed text[];
 begin
     recovered := 0;
     ready := '{}';
@@ -22,9 +23,12 @@ begin
                 recoveries = case when c.steps > q.recovered_steps then 1 else q.recoveries + 1 end,
                 recovered_steps = greatest(q.recovered_steps, c.steps)
             from counted c where q.ctid = c.place
-            returning q.pool
+            returning q.pool, q.key1, q.key2
         )
-        select count(*), coalesce(array_agg(distinct f.pool), '{}') into recovered, ready from freed f;
+        select count(*), coalesce(array_agg(distinct f.pool), '{}'),
+               array_agg(f.key1) filter (where f.key1 is not null) || array_agg(f.key2) filter (where f.key2 is not null)
+        into recovered, ready, v_freed from freed f;
+        ready := ready || unblock(v_freed);
         -- Lock, then look: a claim that is on its way holds a share of the lease row.
         select array_agg(d.runner_id) into v_dead from (
             select r.runner_id from runners r where r.runner_id = any (v_dead) and r.expires <= v_now for update skip locked) d;

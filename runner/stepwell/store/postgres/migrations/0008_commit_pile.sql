@@ -189,7 +189,8 @@ begin
     end if;
     if t_run is not null and v_ended is not null then
         -- A run that this very pile cancelled records nothing more.
-        select array_agg(t.n) into v_off from unnest(t_run) with ordinality t (run_id, n) where t.run_id = any (v_ended);
+        select array_agg(t.n) into v_off from unnest(t_run) with ordinality t (run_id, n)
+        where t.run_id = any (v_ended) and (v_late is null or t.n <> all (v_late));
         v_fenced := v_fenced || v_off;
         v_late := v_late || v_off;
     end if;
@@ -231,8 +232,12 @@ begin
                 end if;
             end if;
         end if;
-        v_made := start_runs(st_run, st_function, st_revision, st_pool, st_trigger, st_input, st_created, st_due, st_lease,
-                             st_more_text, st_more_int, st_events, re_start, re_event, v_off, out_now, out_version);
+        select * into r from start_runs(st_run, st_function, st_revision, st_pool, st_trigger, st_input, st_created, st_due, st_lease,
+                                        st_more_text, st_more_int, st_events, re_start, re_event, v_off, out_now, out_version);
+        v_made := r.made;
+        if v_made is not null or r.unleased is not null then
+            out_rest := coalesce(out_rest, '{}') || jsonb_build_object('made', v_made, 'unleased', r.unleased);
+        end if;
     end if;
     -- 9: turns
     if g_turn is not null then

@@ -78,14 +78,18 @@ language plpgsql set search_path from current set lock_timeout = '5s' as $$
 -- A drained runner's last act: nothing that it still holds is counted as a failure of the run.
 declare
     v_now constant bigint := coalesce(p_now, (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+    v_keys text[];
     v_freed integer;
 begin
     -- The lease row first: a claim that is on its way holds a share of it.
     perform 1 from runners r where r.runner_id = p_runner for update;
     perform 1 from queue q where q.runner_id = p_runner order by q.run_id for update;
+    select array_agg(k.key) filter (where k.key is not null) into v_keys
+    from queue q cross join lateral (values (q.key1), (q.key2)) k (key) where q.runner_id = p_runner;
     update queue q set runner_id = null, due = v_now, since = v_now, state = 0 where q.runner_id = p_runner;
     get diagnostics v_freed = row_count;
     delete from runners r where r.runner_id = p_runner;
+    perform unblock(v_keys);
     return v_freed;
 end $$;
 
@@ -94,12 +98,18 @@ language plpgsql set search_path from current set lock_timeout = '5s' as $$
 -- For a runner that was leased runs it knows nothing of, since the answer to its claim was lost.
 declare
     v_now constant bigint := coalesce(p_now, (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+    v_keys text[];
     v_freed integer;
 begin
     perform 1 from queue q where q.run_id = any (p_runs) and q.runner_id = p_runner order by q.run_id for update;
-    update queue q set runner_id = null, due = v_now, since = v_now, state = 0
-    from unnest(p_runs, p_epochs) g (run_id, epoch)
-    where q.run_id = g.run_id and q.epoch = g.epoch and q.runner_id = p_runner;
-    get diagnostics v_freed = row_count;
+    with freed as (
+        update queue q set runner_id = null, due = v_now, since = v_now, state = 0
+        from unnest(p_runs, p_epochs) g (run_id, epoch)
+        where q.run_id = g.run_id and q.epoch = g.epoch and q.runner_id = p_runner
+        returning q.run_id, q.key1, q.key2
+    )
+    select count(distinct f.run_id), array_agg(k.key) filter (where k.key is not null) into v_freed, v_keys
+    from freed f cross join lateral (values (f.key1), (f.key2)) k (key);
+    perform unblock(v_keys);
     return v_freed;
 end $$;

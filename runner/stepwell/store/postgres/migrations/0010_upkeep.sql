@@ -18,6 +18,11 @@ begin
         delete from ticks where (schedule_id, due) in (
             select t.schedule_id, t.due from ticks t
             where t.at < p_before and t.due < (select max(n.due) from ticks n where n.schedule_id = t.schedule_id) limit p_most);
+    when 'ledger' then
+        -- What is left of a schedule may be older than its run.
+        update ticks t set run_id = null
+        where t.at < p_before and t.run_id is not null and not exists (select from runs r where r.run_id = t.run_id);
+        return 0;
     when 'schedules' then
         delete from schedules where schedule_id in (
             select c.schedule_id from schedules c

@@ -1,0 +1,424 @@
+"""What a user does with functions on a cluster, and what comes of it: a real API server, real controllers, the operator as shipped."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster.harness.api import Api
+from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says, waiting
+
+from stepwell.store.postgres import PostgresStore
+from stepwell.store.records import Registry, Start, TriggerKind
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+OTHER = "async def main(ctx):\n    return 2\n"
+
+
+@pytest.fixture(scope="module")
+def administrator(kubeconfig: Path, control_plane: object) -> Iterator[Api]:
+    """The API server, for the whole module."""
+    with Api(kubeconfig, control_plane.binaries / "kubectl") as made:  # type: ignore[attr-defined]
+        yield made
+
+
+@pytest.fixture(scope="module")
+def operator(administrator: Api, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """One operator for the whole module."""
+    installed = Installed(administrator, tmp_path_factory.mktemp("operator"), postgres_dsn)
+    with installed.operator() as process:
+        yield process
+    installed.remove()
+
+
+@pytest.fixture(scope="module")
+def kubelet(administrator: Api) -> Iterator[Kubelet]:
+    """Pods run."""
+    with Kubelet(administrator) as made:
+        yield made
+
+
+@pytest.fixture
+def place(api: Api, namespace: str, operator: OperatorProcess, kubelet: Kubelet) -> Place:
+    """An empty namespace, watched."""
+    del operator, kubelet
+    return Place(api, namespace)
+
+
+def registry(place: Place) -> Registry:
+    """What is registered in the well."""
+
+    async def ask(store: PostgresStore) -> Registry:
+        return await store.registry()
+
+    return place.store(ask)
+
+
+def start_run(place: Place, name: str) -> str:
+    """Start a run on the function's current revision, as the gateway would; its id."""
+    from stepwell.ids import Ids
+    from stepwell.store.records import Pile
+
+    async def ask(store: PostgresStore) -> str:
+        row = next(one for one in (await store.registry()).functions if one.function_id == name)
+        import time
+
+        now = time.time_ns() // 1000
+        run_id = Ids().ulid(now // 1000)
+        start = Start(run_id, name, row.revision, row.pool, TriggerKind.INVOKE, b"[{}]", (), now, now + 3_600_000_000)
+        await store.commit(Pile(starts=(start,)))
+        return run_id
+
+    return place.store(ask)
+
+
+def end_runs(place: Place, name: str) -> None:
+    """Cancel the function's live runs."""
+    from stepwell.engine.cancelling import cancel_all
+
+    async def ask(store: PostgresStore) -> int:
+        return await cancel_all(store, name, "the test is over")
+
+    place.store(ask)
+
+
+def test_a_function_gets_all_it_needs(place: Place) -> None:
+    """Applying a function in an empty namespace makes its well, gateway, code and runners, and it is Ready once pods are."""
+    place.apply(function("one", triggers=[{"event": "go"}, {"cron": "TZ=Europe/Paris 0 12 * * 5"}]))
+    made = place.ready("one")
+    [name] = place.runners()
+    assert name.startswith("one-")
+    assert made["status"]["currentRevision"]
+    assert made["status"]["selector"] == f"stepwell.dev/pool-id={name}"
+    assert made["status"]["nextScheduleTime"]
+    kinds = {one["type"] for one in made["status"]["conditions"]}
+    assert kinds == {
+        "Ready", "SpecAccepted", "StoreReady", "RunnersAvailable", "Progressing", "SchedulesReady", "Draining", "Suspended",
+    }  # fmt: skip
+    core = f"/api/v1/namespaces/{place.namespace}"
+    assert place.api.get(f"{core}/configmaps/{name}-code")["data"]["code.py"] == CODE
+    for path in (
+        "secrets/stepwell-store",
+        "secrets/stepwell-gateway",
+        "services/stepwell-gateway",
+        "serviceaccounts/stepwell-gateway",
+    ):
+        assert place.api.get(f"{core}/{path}")["metadata"]["ownerReferences"][0]["name"] == "one"
+    known = registry(place)
+    assert [(row.function_id, row.revision, row.pool, row.active) for row in known.functions] == [
+        ("one", made["status"]["currentRevision"], name, True)
+    ]
+    assert [row.function_id for row in known.schedules] == ["one"]
+
+
+def test_kubectl_works_as_with_any_kind(place: Place) -> None:
+    """`kubectl get`, `wait`, `scale` and `explain` do what people expect of them."""
+    place.apply(function("one"))
+    place.api.kubectl("-n", place.namespace, "wait", "--for=condition=Ready", "dfn/one", "--timeout=20s")
+    header, row = place.api.kubectl("-n", place.namespace, "get", "dfn").splitlines()
+    assert header.split() == ["NAME", "READY", "REASON", "REVISION", "REPLICAS", "ACTIVE", "QUEUED", "SUSPENDED", "AGE"]
+    assert row.split()[:3] == ["one", "True", "Available"]
+    place.api.kubectl("-n", place.namespace, "scale", "dfn/one", "--replicas=3")
+    place.until("one", lambda one: one["status"].get("readyReplicas") == 3)
+    budgets = f"/apis/policy/v1/namespaces/{place.namespace}/poddisruptionbudgets"
+    assert len(place.api.items(budgets)) == 1
+    place.api.kubectl("-n", place.namespace, "scale", "dfn/one", "--replicas=0")
+    place.until("one", says("RunnersAvailable", "True", "ScaledToZero"))
+    eventually(lambda: not place.api.items(budgets))
+    assert "triggers" in place.api.kubectl("explain", "dfn.spec.triggers").lower()
+
+
+def test_live_fields_restart_nothing(place: Place) -> None:
+    """Retries, concurrency, triggers, timeouts and suspend are applied to the well alone: the same pods, the same revision."""
+    place.apply(function("one"))
+    before = place.ready("one")
+    [deployment] = place.runners().values()
+    place.patch("one", retries=9, concurrency=[{"limit": 3}], timeouts={"finish": "1h"}, triggers=[{"event": "other"}])
+    eventually(lambda: b'"retries":9' in registry(place).functions[0].spec)
+    row = registry(place).functions[0]
+    assert row.revision == before["status"]["currentRevision"]
+    assert json.loads(row.spec)["triggers"] == [{"event": "other"}]
+    place.patch("one", suspend=True)
+    place.until("one", says("Suspended", "True", "UserRequest"))
+    assert not registry(place).functions[0].active
+    place.patch("one", suspend=None)
+    place.ready("one")
+    assert registry(place).functions[0].active
+    [after] = place.runners().values()
+    assert after["metadata"]["generation"] == deployment["metadata"]["generation"]
+
+
+def test_runs_keep_their_revision(place: Place) -> None:
+    """Other code is another revision: runs in flight hold the old pods, which go when the last run has ended, and not before."""
+    place.apply(function("one"))
+    first = place.ready("one")["status"]["currentRevision"]
+    [old] = place.runners()
+    start_run(place, "one")
+    place.apply(function("one", OTHER))
+    draining = place.until("one", says("Draining", "True", "RevisionsDraining"))
+    second = draining["status"]["currentRevision"]
+    assert second != first
+    assert {one["id"]: one["phase"] for one in draining["status"]["revisions"]} == {first: "Draining", second: "Current"}
+    place.until("one", lambda one: [row.get("activeRuns") for row in one["status"]["revisions"] if row["id"] == first] == [1])
+    assert old in place.runners()
+    end_runs(place, "one")
+    place.until("one", says("Draining", "False", "NoneDraining"), 20)
+    eventually(lambda: old not in place.runners())
+    assert {"RevisionCreated", "RevisionPromoted", "RevisionDrained", "RevisionDeleted"} <= set(place.events("one"))
+
+
+def test_a_revision_is_promoted_when_its_pods_are_ready(place: Place, kubelet: Kubelet) -> None:
+    """While the new revision's pods crash, new runs begin on the old one, and the condition says in seconds what is wrong."""
+    place.apply(function("one"))
+    first = place.ready("one")["status"]["currentRevision"]
+    kubelet.idle = True
+    try:
+        place.apply(function("one", OTHER))
+        eventually(lambda: len(place.runners()) == 2)
+        [new] = [name for name, one in place.runners().items() if one["status"].get("readyReplicas", 0) == 0]
+        ended = {"exitCode": 1, "reason": "Error", "message": "HandlerImportFailed: one: code.py:1: no module named 'shop'\nmore"}
+        kubelet.broken[place.namespace, new] = waiting("CrashLoopBackOff", "back-off 10s", ended=ended)
+    finally:
+        kubelet.idle = False
+    said = place.until("one", says("RunnersAvailable", "False", "HandlerImportFailed"))
+    assert condition(said, "RunnersAvailable")["message"] == "one: code.py:1: no module named 'shop'"
+    assert condition(said, "Progressing")["reason"] == "NewRevision"
+    assert registry(place).functions[0].revision == first == said["status"]["currentRevision"]
+    del kubelet.broken[place.namespace, new]
+    for pod in place.api.items(f"/api/v1/namespaces/{place.namespace}/pods"):
+        place.api.delete(f"/api/v1/namespaces/{place.namespace}/pods/{pod['metadata']['name']}")
+    after = place.ready("one")
+    assert after["status"]["currentRevision"] != first
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        (waiting("ImagePullBackOff", 'Back-off pulling image "nope:1"'), "ImagePullFailed", "nope:1"),
+        (waiting("CrashLoopBackOff", "x", ended={"exitCode": 137, "reason": "OOMKilled"}), "CrashLooping", "OOMKilled"),
+        (waiting("CreateContainerConfigError", 'secret "s" not found'), "ConfigError", 'secret "s" not found'),
+        (
+            {
+                "phase": "Pending",
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: no GPU"}
+                ],
+            },
+            "Unschedulable",
+            "no GPU",
+        ),
+    ],
+)
+def test_sick_pods_are_named(place: Place, kubelet: Kubelet, status: dict[str, object], reason: str, words: str) -> None:
+    """What keeps pods from running stands in a condition within seconds."""
+    kubelet.idle = True
+    try:
+        place.apply(function("one"))
+        [pool] = eventually(place.runners)
+        kubelet.broken[place.namespace, pool] = status
+    finally:
+        kubelet.idle = False
+    said = place.until("one", says("RunnersAvailable", "False", reason), 10)
+    assert words in condition(said, "RunnersAvailable")["message"]
+    assert condition(said, "Ready")["reason"] == "NoRunners"
+
+
+def test_an_invalid_spec_leaves_the_last_good_one_running(place: Place) -> None:
+    """What the schema can't see is told in a condition within a second or two, and what ran goes on."""
+    place.apply(function("one"))
+    first = place.ready("one")["status"]["currentRevision"]
+    place.patch("one", triggers=[{"event": "go", "if": "event.data.x >"}])
+    said = place.until("one", says("SpecAccepted", "False", "InvalidExpression"), 5)
+    assert "spec.triggers[0].if: column" in condition(said, "SpecAccepted")["message"]
+    assert said["status"]["currentRevision"] == first
+    assert len(place.runners()) == 1
+    assert registry(place).functions[0].active
+    place.patch("one", triggers=[{"cron": "0 0 31 2 *"}])
+    place.until("one", says("SpecAccepted", "False", "CronNeverFires"), 5)
+    place.patch("one", triggers=[{"event": "go"}])
+    place.ready("one")
+
+
+def test_a_rollback_promotes_the_old_revision(place: Place) -> None:
+    """Going back to code that was there before makes that very revision current again, at once where its pods still run."""
+    place.apply(function("one"))
+    first = place.ready("one")["status"]["currentRevision"]
+    start_run(place, "one")
+    place.apply(function("one", OTHER))
+    second = place.until("one", says("Draining", "True"))["status"]["currentRevision"]
+    start_run(place, "one")
+    place.apply(function("one"))
+    back = place.until("one", lambda one: one["status"].get("currentRevision") == first)
+    assert {one["id"]: one["phase"] for one in back["status"]["revisions"]} == {first: "Current", second: "Draining"}
+    assert registry(place).functions[0].revision == first
+    end_runs(place, "one")
+
+
+def test_too_many_revisions_are_refused(place: Place) -> None:
+    """At the cap a new revision is refused loudly, what runs goes on, and it is taken as soon as an old one has drained."""
+    place.apply(function("one", revisions={"max": 2}))
+    place.ready("one")
+    start_run(place, "one")
+    place.apply(function("one", OTHER, revisions={"max": 2}))
+    second = place.until("one", says("Draining", "True"))["status"]["currentRevision"]
+    start_run(place, "one")
+    place.apply(function("one", "async def main(ctx):\n    return 3\n", revisions={"max": 2}))
+    said = place.until("one", says("Progressing", "False", "RevisionLimitReached"))
+    assert condition(said, "Ready")["reason"] == "RevisionLimitReached"
+    assert said["status"]["currentRevision"] == second
+    assert len(place.runners()) == 2
+    eventually(lambda: "RevisionLimitReached" in place.events("one"))
+    end_runs(place, "one")
+    third = place.ready("one", 30)
+    assert third["status"]["currentRevision"] != second
+
+
+def test_replace_moves_runs_to_the_new_revision(place: Place) -> None:
+    """With the strategy Replace live runs go on with the new code, and the old pods go."""
+    place.apply(function("one", revisions={"strategy": "Replace"}))
+    place.ready("one")
+    [old] = place.runners()
+    start_run(place, "one")
+    place.apply(function("one", OTHER, revisions={"strategy": "Replace"}))
+    eventually(lambda: set(place.runners()) and old not in place.runners(), 30)
+    [new] = place.runners()
+
+    async def ask(store: PostgresStore) -> list[tuple[str, int]]:
+        return [(row.pool, row.live) for row in await store.work()]
+
+    assert place.store(ask) == [(new, 1)]
+    end_runs(place, "one")
+
+
+def test_functions_share_a_pool(place: Place) -> None:
+    """Functions that name one pool and have the same source run in one Deployment, which stands until the last of them is gone."""
+    both = "async def main(ctx):\n    return 1\n\nasync def second(ctx):\n    return 2\n"
+    one = function("one", both, runner={"pool": "shared"})
+    two = function("two", both, runner={"pool": "shared"}, replicas=2)
+    two["spec"]["source"]["inline"]["handler"] = "second"
+    place.apply(one)
+    place.ready("one")
+    place.apply(two)
+    place.ready("two")
+    [(name, deployment)] = place.runners().items()
+    assert name.startswith("shared-")
+    assert deployment["spec"]["replicas"] == 2
+    assert {owner["name"] for owner in deployment["metadata"]["ownerReferences"]} == {"one", "two"}
+    assert {row.pool for row in registry(place).functions} == {name}
+    place.delete("two")
+    eventually(lambda: place.runners()[name]["spec"]["replicas"] == 1)
+    place.delete("one")
+    eventually(lambda: not place.runners(), 20)
+
+
+def test_code_in_a_config_map(place: Place) -> None:
+    """A ConfigMap's key is a source; editing it makes a revision, and a missing one is named."""
+    maps = f"/api/v1/namespaces/{place.namespace}/configmaps"
+    document = function("one")
+    document["spec"]["source"] = {"configMap": {"name": "shop", "key": "orders.py", "handler": "main"}}
+    place.apply(document)
+    said = place.until("one", says("SpecAccepted", "False", "SourceNotFound"))
+    assert "'shop'" in condition(said, "SpecAccepted")["message"]
+    place.api.create(maps, {"metadata": {"name": "shop"}, "data": {"orders.py": CODE}})
+    first = place.ready("one")["status"]["currentRevision"]
+    place.api.patch(f"{maps}/shop", {"data": {"orders.py": OTHER}})
+    place.until("one", lambda one: one["status"].get("currentRevision") not in {None, first}, 20)
+
+
+def test_a_deleted_function_leaves_nothing(place: Place) -> None:
+    """Deleting a function stops its starts, cancels its runs, and takes its children; the last one takes the gateway along."""
+    place.apply(function("one"))
+    place.ready("one")
+    run_id = start_run(place, "one")
+    dsn = place.dsn()
+    place.delete("one")
+    eventually(lambda: not place.runners(), 20)
+    core = f"/api/v1/namespaces/{place.namespace}"
+    for path in ("services/stepwell-gateway", "secrets/stepwell-store", "secrets/stepwell-gateway"):
+        place.api.wait_gone(f"{core}/{path}", 20)
+    place.api.wait_gone(f"/apis/apps/v1/namespaces/{place.namespace}/deployments/stepwell-gateway", 20)
+
+    import asyncio
+
+    async def ask() -> tuple[str, list[str]]:
+        store = PostgresStore(dsn)
+        await store.open()
+        row = await store.run(run_id)
+        active = [one.function_id for one in (await store.registry()).functions if one.active]
+        await store.close()
+        assert row is not None
+        return row.status.value, active
+
+    assert asyncio.run(ask()) == ("cancelled", [])
+
+
+def test_a_function_that_drains_waits_for_its_runs(place: Place) -> None:
+    """With deletionPolicy Drain the object stays until its runs have ended, starts nothing new, and says why it is still there."""
+    place.apply(function("one", deletionPolicy="Drain"))
+    place.ready("one")
+    assert place.read("one")["metadata"]["finalizers"] == ["stepwell.dev/drain"]
+    start_run(place, "one")
+    place.delete("one")
+    eventually(lambda: "DeletionBlocked" in place.events("one"))
+    assert not any(row.active for row in registry(place).functions)
+    assert place.read("one")["metadata"]["deletionTimestamp"]
+    end_runs(place, "one")
+    place.api.wait_gone(place.path("one"), 20)
+
+
+def test_a_store_of_ones_own(place: Place, postgres_dsn: str) -> None:
+    """A DurableStore's Secret is used instead of a provisioned well; a missing Secret is named, and mended when it comes."""
+    store = {
+        "apiVersion": "stepwell.dev/v1alpha1",
+        "kind": "DurableStore",
+        "metadata": {"name": "default"},
+        "spec": {"secretRef": {"name": "mine", "key": "url"}, "schema": place.namespace.replace("-", "_")},
+    }
+    place.apply(store)
+    place.apply(function("one"))
+    said = place.until("one", says("StoreReady", "False", "SecretNotFound"))
+    assert "'mine'" in condition(said, "StoreReady")["message"]
+    assert condition(said, "Ready")["reason"] == "StoreUnavailable"
+    place.api.kubectl("-n", place.namespace, "create", "secret", "generic", "mine", f"--from-literal=url={postgres_dsn}")
+    place.ready("one", 30)
+    assert f"schema={place.namespace.replace('-', '_')}" in place.dsn()
+
+
+def test_hand_edits_are_put_right(place: Place) -> None:
+    """Children that were edited or deleted by hand are as a fresh create would make them, within ten seconds."""
+    place.apply(function("one"))
+    place.ready("one")
+    [(name, before)] = place.runners().items()
+    path = f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{name}"
+    api = place.api
+    api.kubectl("-n", place.namespace, "set", "env", f"deploy/{name}", "EVIL=1")
+    api.patch(path, {"spec": {"replicas": 5}})
+    eventually(lambda: _spec(api.get(path)) == _spec(before))
+    api.patch(path, {"metadata": {"labels": {"stepwell.dev/pool": None}, "ownerReferences": []}})
+    eventually(lambda: api.get(path)["metadata"]["labels"] == before["metadata"]["labels"])
+    eventually(lambda: api.get(path)["metadata"].get("ownerReferences") == before["metadata"]["ownerReferences"])
+    for gone in (
+        path,
+        f"/api/v1/namespaces/{place.namespace}/configmaps/{name}-code",
+        f"/api/v1/namespaces/{place.namespace}/services/stepwell-gateway",
+        f"/apis/apps/v1/namespaces/{place.namespace}/deployments/stepwell-gateway",
+        f"/api/v1/namespaces/{place.namespace}/serviceaccounts/stepwell-gateway",
+    ):
+        uid = api.get(gone)["metadata"]["uid"]
+        api.delete(gone)
+        eventually(lambda gone=gone, uid=uid: (found := api.find(gone)) and found["metadata"]["uid"] != uid)
+    eventually(lambda: _spec(api.get(path)) == _spec(before))
+
+
+def _spec(deployment: dict[str, object]) -> object:
+    spec = json.loads(json.dumps(deployment["spec"]))
+    spec["template"]["metadata"].pop("creationTimestamp", None)
+    return spec
+
+
+def test_a_namespace_goes_at_once(place: Place) -> None:
+    """Deleting a namespace with functions in it hangs on nothing of ours."""
+    place.apply(function("one"))
+    place.ready("one")
+    place.api.delete(f"/api/v1/namespaces/{place.namespace}")
+    place.api.wait_gone(f"/api/v1/namespaces/{place.namespace}", 60)
