@@ -223,7 +223,7 @@ def _drained(seen: Observed, made: Plan) -> Plan:
     move = None
     if draining and not isinstance(seen.target, Fault) and seen.target.strategy == "Replace" and made.phase is Phase.CURRENT:
         move = Move(seen.target.function.id, seen.target.revision, seen.target.pool_id)
-    again = seen.settle if draining or made.phase is Phase.COMING else None
+    again = seen.settle if draining else None
     return replace(made, pools=pools, draining=tuple(draining), forget=tuple(forget), move=move, again=again)
 
 

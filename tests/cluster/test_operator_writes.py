@@ -1,0 +1,113 @@
+"""How little the operator writes: counted in the API server's audit log, not in what the operator says of itself."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster.harness.api import Api
+from cluster.harness.audit import Asked
+from cluster.harness.control_plane import ControlPlane
+from cluster.operation import Installed, Kubelet, OperatorProcess, Place, function, says
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+IDLE = 60
+ELECTION = ("leases", "selfsubjectaccessreviews")
+
+
+@pytest.fixture
+def installed(api: Api, tmp_path: Path, postgres_dsn: str) -> Iterator[Installed]:
+    made = Installed(api, tmp_path, postgres_dsn)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def operator(installed: Installed) -> Iterator[OperatorProcess]:
+    with installed.operator() as process:
+        yield process
+
+
+def writes(plane: ControlPlane, installed: Installed, mark: int) -> list[Asked]:
+    """What the operator wrote since then, but for its lease and its questions about rights."""
+    asked = plane.audit.since(mark, user=installed.account)
+    return [one for one in asked if one.is_write and one.resource not in ELECTION]
+
+
+def statuses(written: list[Asked]) -> int:
+    return sum(one.subresource == "status" for one in written)
+
+
+def test_a_change_costs_at_most_three_status_writes(
+    api: Api, control_plane: ControlPlane, installed: Installed, operator: OperatorProcess, namespace: str
+) -> None:
+    """From applying to Ready, for an edit that is applied live, and for a scaling: three status writes at most, each."""
+    place = Place(api, namespace)
+    with Kubelet(api):
+        for change in (
+            lambda: place.apply(function("one")),
+            lambda: place.patch("one", retries=7),
+            lambda: place.patch("one", replicas=2),
+            lambda: place.patch("one", suspend=True),
+        ):
+            mark = control_plane.audit.mark()
+            change()
+            generation = place.read("one")["metadata"]["generation"]
+            place.until("one", lambda one, at=generation: one.get("status", {}).get("observedGeneration") == at)
+            wanted = place.read("one")["spec"]["replicas"]
+            place.until("one", lambda one, ready=wanted: one["status"].get("readyReplicas") == ready)
+            settle(operator)
+            assert statuses(writes(control_plane, installed, mark)) <= 3
+
+
+def test_a_new_revision_costs_few_status_writes(
+    api: Api, control_plane: ControlPlane, installed: Installed, operator: OperatorProcess, namespace: str
+) -> None:
+    """Other code, from the edit to the old Deployment's end: a write when it comes, one when it is current, one when the old is gone."""
+    place = Place(api, namespace)
+    with Kubelet(api):
+        place.apply(function("one"))
+        place.ready("one")
+        settle(operator)
+        mark = control_plane.audit.mark()
+        place.apply(function("one", "async def main(ctx):\n    return 2\n"))
+        place.until("one", says("Progressing", "True", "NewRevision"))
+        place.ready("one")
+        place.until("one", lambda one: len(one["status"]["revisions"]) == 1)
+        settle(operator)
+        assert statuses(writes(control_plane, installed, mark)) <= 4
+
+
+def test_nothing_is_written_where_nothing_happens(
+    api: Api, control_plane: ControlPlane, installed: Installed, operator: OperatorProcess, namespace: str
+) -> None:
+    """Sixty idle seconds: no write at all; nor when the operator is started anew."""
+    place = Place(api, namespace)
+    with Kubelet(api):
+        for name in ("one", "two", "three"):
+            place.apply(function(name, triggers=[{"event": "go"}, {"cron": "0 3 * * *"}]))
+        place.apply(function("bad", triggers=[{"event": "go", "if": "event.data.x >"}]))
+        for name in ("one", "two", "three"):
+            place.ready(name)
+        place.until("bad", says("SpecAccepted", "False"))
+        settle(operator)
+        mark = control_plane.audit.mark()
+        time.sleep(IDLE)  # what is proven is that nothing happens in it
+        assert writes(control_plane, installed, mark) == []
+        operator.stop()
+        mark = control_plane.audit.mark()
+        operator.start()
+        operator.wait_until(lambda: operator.metric("stepwell_operator_functions", condition="Ready") == 4)
+        settle(operator)
+        assert writes(control_plane, installed, mark) == []
+
+
+def settle(operator: OperatorProcess) -> None:
+    """Wait until the operator has had nothing to do for two of its rounds."""
+    quiet_since = time.monotonic()
+    before = operator.metric("stepwell_operator_reconciles_total")
+    while time.monotonic() - quiet_since < 5:
+        time.sleep(0.2)
+        now = operator.metric("stepwell_operator_reconciles_total")
+        if now != before:
+            before, quiet_since = now, time.monotonic()
