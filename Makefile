@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format clean
+.PHONY: help setup demo test check bench cluster-test format generate clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -16,17 +16,24 @@ $(VENV)/.ready: pyproject.toml uv.lock .ci/setup
 demo: setup ## run the orders example for real, kill it in the middle, check every number
 	$(RUN)python examples/orders/demo.py
 
-test: setup ## run everything that this machine can run, real Postgres included
-	$(RUN)python -m pytest
+test: setup ## run everything that this machine can run, real Postgres and API server included, but for real nodes
+	$(RUN)python -m pytest -m "not node"
+
+cluster-test: setup ## the same for the cluster alone, with a real node: pods that run, killed and rolled (needs Go and root)
+	$(RUN)python -m tests.cluster.toolchain.build all
+	$(RUN)python -m pytest tests/cluster tests/chart
 
 check: setup ## ruff, pyright strict, import contracts, generated files
-	$(RUN)ruff format --check . && $(RUN)ruff check . && $(RUN)pyright && $(RUN)lint-imports && $(RUN)python -m tests.typing.check
+	$(RUN)ruff format --check . && $(RUN)ruff check . && $(RUN)pyright && $(RUN)lint-imports && $(RUN)python -m tests.typing.check && $(RUN)python -m stepwell_operator.crd --check && $(RUN)python -m stepwell_operator.crd --check --folder charts/stepwell/files/crds
 
 bench: setup ## measure W1 to W6 on both stores and print the tables
 	$(RUN)python -m tests.bench
 
 format: setup ## format and mend what can be mended
 	$(RUN)ruff format . && $(RUN)ruff check --fix .
+
+generate: setup ## write the CRDs anew from the models
+	$(RUN)python -m stepwell_operator.crd && $(RUN)python -m stepwell_operator.crd --folder charts/stepwell/files/crds
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .demo .stepwell .pytest_cache .ruff_cache .hypothesis dist

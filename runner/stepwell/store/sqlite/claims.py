@@ -79,6 +79,8 @@ def _pick(writing: Writing, asked: Claim) -> list[Row]:
             for row in _read(writing, "claimable", pool, writing.now, POISON, functions, look_at)
             if row[1] not in picking.picked
         )
+        # Beyond that a pool may have others that come first.
+        del rows[look_at - len(picking.picked) :]
         blocked = _admit(writing, picking, rows)
         if not blocked or picking.is_full:
             break

@@ -58,15 +58,18 @@ create function claim_keys(
     out standins text[], out taken integer[]
 ) language plpgsql as $$
 -- Idempotency: for every start with a key, the run that stands for it (null without one), and the places of those that lost.
--- A start that was sent again has had its answer: its key may be somebody else's by now. One that was skipped is skipped again.
+-- A start that was sent again gets the answer it had, which is written where it was skipped: its key may be somebody else's by now.
 declare
+    v_known integer[];
     v_off integer[];
 begin
-    select array_agg(s.n) into v_off
+    select array_agg(s.n) into v_known
     from unnest(st_run, st_more_text[3:3]) with ordinality s (run_id, key, n)
-    where s.key is null or s.n = any (st_off) or (
-        (select count(*) from runs r where r.run_id = s.run_id) > 0
-        and (select count(*) from ends e where e.run_id = s.run_id and e.status = 'skipped') = 0);
+    where s.key is not null and (st_off is null or s.n <> all (st_off))
+      and (select count(*) from runs r where r.run_id = s.run_id) > 0;
+    select array_agg(s.n) into v_off
+    from unnest(st_more_text[3:3]) with ordinality s (key, n)
+    where s.key is null or s.n = any (st_off) or s.n = any (v_known);
     insert into idempotency (function_id, key, run_id, expires)
     select distinct on (s.function_id, s.key) s.function_id, s.key, s.run_id, s.expires
     from unnest(st_run, st_function, st_more_text[3:3], st_more_int[2:2]) with ordinality s (run_id, function_id, key, expires, n)
@@ -78,7 +81,10 @@ begin
     from unnest(st_run, st_function, st_more_text[3:3]) with ordinality s (run_id, function_id, key, n)
     left join lateral (
         select i.run_id from idempotency i
-        where i.function_id = s.function_id and i.key = s.key and (v_off is null or s.n <> all (v_off)) offset 0) i on true;
+        where i.function_id = s.function_id and i.key = s.key and (v_off is null or s.n <> all (v_off))
+        union all
+        select convert_from(e.value, 'UTF8')::jsonb ->> 'run_id' from ends e
+        where s.n = any (v_known) and e.run_id = s.run_id and e.status = 'skipped' offset 0) i on true;
 end $$;
 
 create function skip_runs(

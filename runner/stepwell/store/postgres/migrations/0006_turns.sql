@@ -68,6 +68,7 @@ begin
             from unnest(o_int[1:1], o_int[2:2], o_int[3:3], o_text[1:1], o_text[2:2], o_text[4:4])
                 with ordinality o (turn, kind, occurrence, run_id, step_id, match_key, n)
             where o.kind = 6 and (v_fenced is null or o.turn <> all (v_fenced))
+              and (select count(*) from steps s where s.run_id = o.run_id and s.step_id = o.step_id and s.occurrence = o.occurrence) = 0
         ) o
         where o.rank > 1 or exists (
             select from waits w where w.match_key = o.match_key and w.kind = 6
@@ -84,7 +85,7 @@ begin
     where (v_fenced is null or o.turn <> all (v_fenced)) and (refused is null or o.n <> all (refused))
       and (o.turn > 0 or v_made is null or o.run_id = any (v_made))
       -- A turn that is sent again opens nothing that was resolved meanwhile.
-      and (o.kind in (1, 9) or (select count(*) from steps s where s.run_id = o.run_id and s.step_id = o.step_id
+      and (o.kind = 9 or (select count(*) from steps s where s.run_id = o.run_id and s.step_id = o.step_id
                                 and s.occurrence = o.occurrence) = 0)
     order by o.run_id, o.kind, o.step_id, o.occurrence, o.n desc
     on conflict (run_id, kind, step_id, occurrence) do update

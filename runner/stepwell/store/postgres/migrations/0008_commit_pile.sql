@@ -250,7 +250,8 @@ begin
                               when g.turn = any (v_signalled) then 'true'::bytea else 'false'::bytea end order by s.n)
         into v_value
         from unnest(s_value) with ordinality s (value, n) left join unnest(g_turn, g_step) g (turn, step) on g.step = s.n;
-        v_seq := v_seq + cardinality(g_turn);
+        -- One more: the wait that the last one ends is counted from its place.
+        v_seq := v_seq + cardinality(g_turn) + 1;
     end if;
     if a_step is not null then
         insert into attempts (run_id, step_id, occurrence, attempt, started, ended, retry_at, error)

@@ -12,7 +12,7 @@ begin
         delete from event_ids where id in (select i.id from event_ids i where i.received < p_before limit p_most);
     when 'idempotency' then
         delete from idempotency where (function_id, key) in (
-            select i.function_id, i.key from idempotency i where i.expires < p_before limit p_most);
+            select i.function_id, i.key from idempotency i where i.expires <= p_before limit p_most);
     when 'ticks' then
         -- The newest of each schedule stays: the next one is computed from it.
         delete from ticks where (schedule_id, due) in (
