@@ -30,6 +30,7 @@ class Pair:
     def __init__(self, dsn: str) -> None:
         self.now = T0
         self.horizon = 0
+        self._recorded: dict[tuple[str, str, int], int] = {}
         self.loop = asyncio.new_event_loop()
         # Nothing here is about durability, and a disk's fsync would be most of the time.
         self._dsn = f"{dsn}?options=-c%20synchronous_commit%3Doff"
@@ -68,6 +69,7 @@ class Pair:
         """Begin anew."""
         self.now = T0
         self.horizon = 0
+        self._recorded.clear()
 
         async def work() -> None:
             await self._side.execute(self._emptying)
@@ -99,12 +101,22 @@ class Pair:
             return await asyncio.gather(looking, self._looking.fetchrow(self.now), self.sqlite.doctor(self.now))  # type: ignore[arg-type]
 
         text, row, ill = self.loop.run_until_complete(work())
-        one, other = self._young(pictured(text)), self._young(pictured(row["rows"]))
-        found = difference(one, other)
-        assert not found, "the rows differ\n" + "\n".join(found)
+        rows, others = self._in_order(orjson.loads(text)), self._in_order(orjson.loads(row["rows"]))
+        one = self._young(pictured(rows))
+        if rows != others and (found := difference(one, self._young(pictured(others)))):
+            raise AssertionError("the rows differ\n" + "\n".join(found))
         assert ill == [], f"SQLite's doctor: {ill}"
         assert not any(orjson.loads(row["doctor"]).values()), f"Postgres's doctor: {row['doctor']}"
         return one
+
+    def _in_order(self, rows: dict[str, list[list[Any]]]) -> dict[str, list[list[Any]]]:
+        """Journals in the order of the piles that recorded them; nobody promises one for what a pile records at once."""
+        steps = rows["steps"]
+        seen = len(self._recorded)
+        places = [(row[0], self._recorded.setdefault((row[0], row[1], row[2]), seen)) for row in steps]
+        assert places == sorted(places), f"a journal isn't in the order in which it was recorded: {steps}"
+        steps.sort(key=lambda row: row[:3])
+        return rows
 
     def _young(self, rows: Picture) -> Picture:
         """Without events from before the horizon of retention: one store keeps those of live runs, the other goes by day."""

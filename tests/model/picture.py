@@ -8,8 +8,6 @@ import re
 from collections import namedtuple
 from typing import Any
 
-import orjson
-
 from stepwell.store.statements import load
 
 TABLES: dict[str, tuple[str, str, str]] = {
@@ -72,9 +70,8 @@ def postgres_statement() -> str:
     )
 
 
-def pictured(text: str) -> Picture:
+def pictured(rows: dict[str, list[list[Any]]]) -> Picture:
     """The rows, out of either dialect's JSON."""
-    rows: dict[str, list[list[Any]]] = orjson.loads(text)
     return {name: [ROWS[name](*row) for row in rows[name] or ()] for name in TABLES}
 
 
