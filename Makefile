@@ -16,8 +16,8 @@ $(VENV)/.ready: pyproject.toml uv.lock .ci/setup
 demo: setup ## run the orders example for real, kill it in the middle, check every number
 	$(RUN)python examples/orders/demo.py
 
-test: setup ## run everything that this machine can run, real Postgres and API server included, but for real nodes
-	$(RUN)python -m pytest -m "not node"
+test: setup ## run everything that this machine can run, real Postgres and API server included, but no real nodes
+	$(RUN)python -m pytest -m "not node and not long"
 
 cluster-test: setup ## the same for the cluster alone, with a real node: pods that run, killed and rolled (needs Go and root)
 	$(RUN)python -m tests.cluster.toolchain.build all

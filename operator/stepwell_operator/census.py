@@ -3,11 +3,12 @@
 kopf tells of deletions only while it hears them: after a gap that the server can't fill (410 Gone) it lists again, and what went
 meanwhile is never mentioned (docs/adr/0009). So every quarter of a minute the metadata of all our kinds is listed and compared
 with what was seen. What is unknown here is read whole; what is gone is taken out; and a watch that has not told of a change in
-`PATIENCE` counts as deaf.
+`PATIENCE` has missed it: unless it speaks again, it counts as deaf after `Settings.deaf_seconds`.
 """
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -32,8 +33,6 @@ from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.world import Child, Key, Seen
 
 PATIENCE = 10.0
-DEAF = 150.0
-STALE = 60.0
 CHILD_KINDS = (DEPLOYMENT, CONFIG_MAP, BUDGET, NETWORK_POLICY, SERVICE, SERVICE_ACCOUNT)
 
 
@@ -50,6 +49,8 @@ class Census:
     answered: float = -1e9
     """When the server last answered a whole census."""
     _behind: dict[tuple[str, str, str], tuple[int, float]] = field(default_factory=dict[tuple[str, str, str], tuple[int, float]])
+    _missed: dict[str, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    """By kind: what was read here because the watch, silent since, had not told of it."""
     _again: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ages(self) -> dict[str, float]:
@@ -97,16 +98,19 @@ class Census:
                 async for metadata in self.cluster.metadata(kind, namespace, OURS if kind in CHILD_KINDS else None):
                     there[metadata["namespace"], metadata["name"]] = (metadata["uid"], int(metadata["resourceVersion"]))
             self._forget_gone(kind, began, there)
-            if not await self._read_missed(kind, there):
+            await self._read_missed(kind, there)
+            if not self._missed[kind.plural]:
                 self.heard[kind.plural] = self.clock()
         await self._read_config_maps()
         self.answered = self.clock()
 
     def deaf(self) -> list[str]:
-        """The kinds of which a watch has told nothing for `DEAF` seconds though the server has news of them."""
-        if self.clock() - self.answered > STALE:
-            return []  # the server is away: a restart of ours would not bring it back
-        return sorted(kind for kind, age in self.ages().items() if age > DEAF)
+        """The kinds whose watch has long told nothing though the server, when it last answered, had news of them.
+
+        While the server is away this changes nothing: a restart of ours would not bring it back.
+        """
+        patience = self.reconciler.settings.deaf_seconds
+        return sorted(kind for kind, at in self.heard.items() if self.answered - at > patience)
 
     def _places(self) -> Iterable[str | None]:
         return self.namespaces or (None,)
@@ -149,10 +153,11 @@ class Census:
         elif (store := labels.get("stepwell.dev/store")) is not None:
             self.reconciler.well(namespace, store, after)
 
-    async def _read_missed(self, kind: Kind, there: dict[Key, tuple[str, int]]) -> bool:
-        """Read what the watch has not told in time; whether it is deaf."""
+    async def _read_missed(self, kind: Kind, there: dict[Key, tuple[str, int]]) -> None:
+        """Read what the watch has not told in time."""
         known = dict(self._known(kind))
-        now, deaf = self.clock(), False
+        now, missed = self.clock(), self._missed[kind.plural]
+        missed &= there.keys()  # of what is gone a watch that is well may have nothing to tell
         for key, (_uid, version) in there.items():
             place = (kind.plural, *key)
             if known.get(key, -1) >= version:
@@ -161,12 +166,11 @@ class Census:
             _, since = self._behind.setdefault(place, (version, now))
             if now - since < PATIENCE and key in known:
                 continue
-            deaf = deaf or now - since >= PATIENCE
             document = await self.cluster.get(kind, *key)
             if document is not None:
                 self.take(document, kind)
                 self._behind.pop(place, None)
-        return deaf
+                missed.add(key)
 
     async def _read_config_maps(self) -> None:
         targets = self.reconciler.targets
@@ -179,6 +183,7 @@ class Census:
 
     def hear(self, kind: Kind) -> None:
         """A watch said something."""
+        self._missed.pop(kind.plural, None)
         if not any(place[0] == kind.plural for place in self._behind):
             self.heard[kind.plural] = self.clock()
 

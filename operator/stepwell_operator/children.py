@@ -58,8 +58,9 @@ class Children:
 
     async def drop_pool(self, namespace: str, pool: str) -> None:
         """Delete everything that a pool consists of."""
-        await self._delete(namespace, pool, (DEPLOYMENT, BUDGET, NETWORK_POLICY))
+        # The Deployment last: by it the next operator knows that there is something to delete.
         await self._delete(namespace, f"{pool}-code", (CONFIG_MAP,))
+        await self._delete(namespace, pool, (BUDGET, NETWORK_POLICY, DEPLOYMENT))
 
     async def ensure_gateway(self, well: WellFacts, owners: list[Document]) -> str | None:
         """Make a well's gateway what it should be."""

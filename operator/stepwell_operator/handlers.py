@@ -1,5 +1,8 @@
 """What kopf hears, handed on: a decorator and one call each. Nothing is decided here, and kopf itself writes nothing."""
 
+import itertools
+import random
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
@@ -97,6 +100,14 @@ class NoDiffs(kopf.DiffBaseStorage):
         del body, patch, essence
 
 
+class EndlessPauses:
+    """kopf's pauses between tries of a call. With a list that ends, half a minute of errors would end the whole operator."""
+
+    def __iter__(self) -> Iterator[float]:
+        """Half a second, twice that, and so on up to eight, with jitter; without an end."""
+        return (min(0.5 * 2**count, 8.0) * (0.75 + random.random() / 2) for count in itertools.count())  # noqa: S311
+
+
 def configure(settings: kopf.OperatorSettings, own: Settings) -> None:
     """Kopf's settings: few workers that let go at once, short time-outs, no writing of its own."""
     settings.posting.enabled = False
@@ -110,7 +121,7 @@ def configure(settings: kopf.OperatorSettings, own: Settings) -> None:
     settings.queueing.idle_timeout = 0.2
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    settings.networking.error_backoffs = (0.5, 1, 2, 4)
+    settings.networking.error_backoffs = EndlessPauses()
     settings.persistence.finalizer = f"{GROUP}/unused"
     settings.persistence.diffbase_storage = NoDiffs()
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)

@@ -103,6 +103,8 @@ def plan(seen: Observed) -> Plan:
         return _without_store(seen)
     made = _kept(seen) if isinstance(seen.target, Fault) else _towards(seen, seen.target)
     made = _drained(seen, made)
+    if not made.accepted and made.current is None:
+        return made  # of what the well knows nothing, nothing goes
     return replace(made, dropped=frozenset(seen.owned - set(made.pools)))
 
 

@@ -89,7 +89,7 @@ class Reconciler:
             return await self._reconcile(item.namespace, item.name)
         except Conflict:
             error = "conflict"
-            return 0.1
+            raise  # with a pause that grows: a server that goes on refusing is not to be hammered
         except Exception as failure:
             error = type(failure).__name__
             raise

@@ -29,11 +29,8 @@ IN_NAMESPACES: tuple[Right, ...] = (
 )
 """What is needed wherever functions are watched."""
 
-KOPF: tuple[Right, ...] = (
-    *_each("", "namespaces", "list watch"),
-    *_each("apiextensions.k8s.io", "customresourcedefinitions", "list watch"),
-)
-"""What kopf needs to notice kinds and namespaces that come and go, unless the namespaces to watch are written out."""
+KOPF: tuple[Right, ...] = (*_each("apiextensions.k8s.io", "customresourcedefinitions", "list watch"),)
+"""What kopf needs to notice kinds that come and go, unless the namespaces to watch are written out."""
 
 IN_OWN_NAMESPACE: tuple[Right, ...] = (
     *_each("coordination.k8s.io", "leases", "get create update"),
@@ -45,6 +42,7 @@ IN_OWN_NAMESPACE: tuple[Right, ...] = (
 async def missing(cluster: Cluster, namespaces: Sequence[str], own: str) -> list[str]:
     """The rights that the API server says are missing, as sentences."""
     asked = [(right, place or None) for right in IN_NAMESPACES for place in (namespaces or [""])]
+    asked += [(right, None) for right in KOPF if not namespaces]
     asked += [(right, own) for right in IN_OWN_NAMESPACE]
     found: list[str] = []
     for (group, resource, verb), namespace in asked:

@@ -39,6 +39,8 @@ class Settings:
     """How often what runs and queues is read from each well, for status."""
     drain_seconds: float = 5.0
     """How far apart two answers of the store have to lie before a revision counts as drained."""
+    deaf_seconds: float = 150.0
+    """How long a watch may have missed what the server told when asked, before `/healthz` asks for a restart."""
     workers: int = 16
     gateway_replicas: int = 1
 
@@ -66,6 +68,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         census_seconds=_seconds(env, "STEPWELL_CENSUS", "15s"),
         look_seconds=_seconds(env, "STEPWELL_LOOK", "30s"),
         drain_seconds=_seconds(env, "STEPWELL_DRAIN_CHECK", "5s"),
+        deaf_seconds=_seconds(env, "STEPWELL_DEAF_AFTER", "150s"),
         gateway_replicas=_whole(env, "STEPWELL_GATEWAY_REPLICAS", 1),
     )
 

@@ -86,7 +86,8 @@ class Workqueue(Generic[K]):
         pause = min(FIRST_PAUSE * 2 ** min(count - 1, 12), LONGEST_PAUSE) * (0.5 + self._draw())
         asked = getattr(error, "after", None)
         pause = max(pause, float(asked)) if asked else pause
-        self._log.warning(
+        tell = self._log.warning if count > 1 else self._log.info  # once is nothing: it was about to change, or has
+        tell(
             "reconcile failed; it is tried again", key=str(key), error=f"{type(error).__name__}: {error}", seconds=round(pause, 1)
         )
         return pause

@@ -189,6 +189,7 @@ class OperatorProcess:
     """`stepwell-operator` as shipped, with short rounds."""
 
     def __init__(self, installed: Installed, kubeconfig: Path, environment: dict[str, str]) -> None:
+        self.installed = installed
         self.port = _free_port()
         self.log = installed.folder / f"operator-{self.port}.log"
         quick = {
@@ -243,6 +244,10 @@ class OperatorProcess:
         code = self.process.wait(30)
         self.process = None
         return code
+
+    def forget_lease(self) -> None:
+        """Delete the Lease, as if it had run out."""
+        self.installed.api.delete(f"/apis/coordination.k8s.io/v1/namespaces/{self.installed.namespace}/leases/stepwell-operator")
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""

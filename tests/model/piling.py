@@ -292,7 +292,7 @@ class Doing:
 
     def then(self, wanted: str) -> Park | End | None:
         """How the turn ends."""
-        if any(wait.kind is StepKind.SIGNAL for wait in self.opens):
+        if any(kind is StepKind.SIGNAL and (self.run, step) in self.piling._opened for kind, step in self.waits):
             # One that is refused isn't waited for, so the answer comes first.
             return None
         waits = {key: due for key, due in self.waits.items() if key[0] is not StepKind.CANCEL}
@@ -354,12 +354,12 @@ class Doing:
 
     def _close(self, a: int) -> None:
         """End a wait by its time: one that is open, or one that has been taken meanwhile."""
-        # In a pile closes come before opens, so what is opened in it isn't ended by its time in it.
-        mine = sorted(key for key in self.waits if key[0] in WAITING and (self.run, key[1]) not in self.piling._opened)
+        mine = sorted(key for key in self.waits if key[0] in WAITING)
         self._end_wait(*(mine[a % len(mine)] if mine else (StepKind.EVENT, f"w{a}")))
 
     def _end_wait(self, kind: StepKind, step: str) -> None:
-        if self._touch(step):
+        # In a pile closes come before opens, so what is opened in it isn't ended by its time in it.
+        if (self.run, step) not in self.piling._opened and self._touch(step):
             self.waits.pop((kind, step), None)
             self.closes.append((step, 0, kind))
             self._step(step, kind, kind is not StepKind.INVOKE, b"null" if kind is not StepKind.INVOKE else ERROR)

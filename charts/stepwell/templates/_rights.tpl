@@ -36,11 +36,8 @@ Secrets are read and written by name; listing them, which would show every passw
   verbs: [create, patch]
 {{- end }}
 
-{{/* What it may do in the cluster, if it watches all of it: learn which namespaces and kinds there are, and what it may do. */}}
+{{/* What it may do in the cluster, if it watches all of it: learn which kinds there are, and what it may do. */}}
 {{- define "stepwell.clusterRights" -}}
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [list, watch]
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [list, watch]

@@ -1,0 +1,356 @@
+"""The API server is away, forgets, refuses, dawdles or falls silent: the operator ends where it should, and hammers nobody.
+
+STEPWELL_LONG=1 lets it be away for sixty seconds instead of twenty.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+from cluster.harness.api import Api
+from cluster.harness.control_plane import ControlPlane
+from cluster.harness.faults import FOR_EVER, Seen, Which, everything, watches, writes
+from cluster.harness.proxy import FaultProxy
+from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says
+
+from stepwell.ids import Ids
+from stepwell.store.postgres import PostgresStore
+from stepwell.store.records import Pile, Registry, Start, TriggerKind
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+OTHER = "async def main(ctx):\n    return 2\n"
+AWAY = 60.0 if os.environ.get("STEPWELL_LONG") == "1" else 20.0
+SURVIVES = {"STEPWELL_LEASE": "120s"}
+BURST, A_SECOND = 60, 20
+"""A fault may cost so many calls, and so many more for each second that it lasts."""
+
+
+@pytest.fixture
+def installed(api: Api, tmp_path: Path, postgres_dsn: str) -> Iterator[Installed]:
+    made = Installed(api, tmp_path, postgres_dsn)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
+    with FaultProxy(control_plane) as made:
+        yield made
+
+
+@pytest.fixture
+def place(control_plane: ControlPlane, namespace: str) -> Iterator[Place]:
+    with control_plane.api as api, Kubelet(api):
+        yield Place(api, namespace)
+
+
+class Restarts:
+    """Starts the operator again whenever it ends, as a kubelet would; `codes` are the exit codes."""
+
+    def __init__(self, operator: OperatorProcess) -> None:
+        self._operator = operator
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.codes: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.2):
+            process = self._operator.process
+            if process is not None and process.poll() is not None:
+                self.codes.append(process.returncode)
+                self._operator.start(wait=False)
+
+
+@contextlib.contextmanager
+def calm(proxy: FaultProxy, burst: float = BURST, a_second: float = A_SECOND) -> Iterator[None]:
+    """What happens in here costs few calls."""
+    before, began = len(proxy.seen()), time.monotonic()
+    yield
+    seconds = time.monotonic() - began
+    asked = [f"{one.method} {one.path} {one.code}" for one in proxy.seen()[before:]]
+    assert len(asked) <= burst + a_second * seconds, f"{len(asked)} calls in {seconds:.0f} s: {_most(asked)}"
+
+
+def _most(asked: list[str]) -> list[tuple[int, str]]:
+    return sorted(((asked.count(one), one) for one in set(asked)), reverse=True)[:10]
+
+
+def hold_for(seconds: float, true: Callable[[], object] = lambda: True) -> None:
+    """Wait so long; something stays true all the time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert true()
+        time.sleep(0.1)
+
+
+def healthy(operator: OperatorProcess) -> bool:
+    return operator.ask("/healthz").status_code == 200
+
+
+def registry(place: Place) -> Registry:
+    async def ask(store: PostgresStore) -> Registry:
+        return await store.registry()
+
+    return place.store(ask)
+
+
+def start_run(place: Place, name: str) -> str:
+    """Start a run as the gateway would; its id."""
+
+    async def ask(store: PostgresStore) -> str:
+        row = next(one for one in (await store.registry()).functions if one.function_id == name)
+        now = time.time_ns() // 1000
+        run_id = Ids().ulid(now // 1000)
+        start = Start(run_id, name, row.revision, row.pool, TriggerKind.INVOKE, b"[{}]", (), now, now + 3_600_000_000)
+        await store.commit(Pile(starts=(start,)))
+        return run_id
+
+    return place.store(ask)
+
+
+def edited(place: Place, name: str = "one", seconds: float = 30) -> None:
+    """Other code, twice the pods: applied, and the old revision gone."""
+    before = place.read(name)["status"]["currentRevision"]
+    place.apply(function(name, OTHER, replicas=2))
+    converged(place, name, before, seconds)
+
+
+def converged(place: Place, name: str, before: str, seconds: float = 30) -> None:
+    place.until(name, lambda one: one["status"].get("currentRevision") not in {None, before}, seconds)
+    place.ready(name, seconds)
+    place.until(name, lambda one: one["status"].get("readyReplicas") == 2 and len(one["status"]["revisions"]) == 1, seconds)
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_server_that_was_away(
+    control_plane: ControlPlane, installed: Installed, proxy: FaultProxy, place: Place, how: str
+) -> None:
+    """Gone for longer than the lease, by SIGKILL or SIGTERM: the leader ends itself, the next tells the truth and applies what is new."""
+    with installed.operator(proxy.server) as operator, Restarts(operator) as restarts:
+        place.apply(function("one", functionId="uno"))
+        before = place.ready("one")["status"]["currentRevision"]
+        with calm(proxy):
+            getattr(control_plane.apiserver, how)()
+            try:
+                hold_for(AWAY)
+            finally:
+                control_plane.recover()
+        assert set(restarts.codes) == {3}
+        place.apply(function("one", OTHER, functionId="uno", replicas=2))
+        converged(place, "one", before)
+        start_run(place, "uno")
+        place.until("one", lambda one: one["status"]["runs"]["active"] == 1)
+
+
+def test_a_server_that_was_away_for_less_than_the_lease(
+    control_plane: ControlPlane, installed: Installed, proxy: FaultProxy, place: Place
+) -> None:
+    """The same process goes on: healthy while it waits, its watches back by themselves, with what is new and what ran meanwhile."""
+    with installed.operator(proxy.server, STEPWELL_DEAF_AFTER="3s", **SURVIVES) as operator:
+        place.apply(function("one"))
+        place.ready("one")
+        with calm(proxy):
+            control_plane.apiserver.kill()
+            try:
+                hold_for(AWAY, lambda: healthy(operator))
+            finally:
+                control_plane.recover()
+        edited(place)
+        assert operator.process is not None
+        assert operator.process.poll() is None
+        operator.wait_until(lambda: healthy(operator), 5)
+
+
+def test_what_went_unseen_and_is_forgotten(
+    control_plane: ControlPlane, installed: Installed, proxy: FaultProxy, place: Place
+) -> None:
+    """Functions and children deleted, and one made again, while nobody heard and history was compacted (410): nothing stale stays."""
+    with installed.operator(proxy.server, **SURVIVES) as operator:
+        for name in ("kept", "gone", "again"):
+            place.apply(function(name, CODE.replace("1", str(len(name)))))
+        before = {name: place.ready(name)["status"]["currentRevision"] for name in ("kept", "gone", "again")}
+        run_id = start_run(place, "gone")
+        with calm(proxy):
+            proxy.answer(503, Which(everything, times=FOR_EVER))
+            proxy.cut_connections()
+            deleted_meanwhile(place)
+            place.apply(function("again", OTHER, replicas=2))
+            control_plane.compact()
+            control_plane.apiserver.kill()
+            control_plane.recover()
+            mark = len(proxy.seen())
+            proxy.clear()
+            converged(place, "again", before["again"])
+        place.ready("kept")
+        eventually(lambda: {name.rpartition("-")[0] for name in place.runners()} == {"kept", "again"}, 20)
+        assert len(place.runners()) == 2
+        eventually(lambda: {row.function_id for row in registry(place).functions if row.active} == {"kept", "again"})
+        assert state_of(place, run_id) == "cancelled"
+        there = {"namespace": place.namespace, "condition": "Ready", "status": "True"}
+        operator.wait_until(lambda: operator.metric("stepwell_operator_functions", **there) == 2)
+        operator.wait_until(lambda: relisted(proxy.seen()[mark:]), 15)
+
+
+def deleted_meanwhile(place: Place) -> None:
+    """One function and its children, another's children, and a third function."""
+    for name in ("gone", "again"):
+        place.delete(name)
+        place.api.wait_gone(place.path(name))
+    eventually(lambda: {name.rpartition("-")[0] for name in place.runners()} == {"kept"}, 30)
+    [kept] = place.runners()
+    for path in (f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{kept}", core(place, f"configmaps/{kept}-code")):
+        place.api.delete(path)
+        place.api.wait_gone(path)
+
+
+def core(place: Place, path: str) -> str:
+    return f"/api/v1/namespaces/{place.namespace}/{path}"
+
+
+def state_of(place: Place, run_id: str) -> str:
+    async def ask(store: PostgresStore) -> str:
+        row = await store.run(run_id)
+        assert row is not None
+        return row.status.value
+
+    return place.store(ask)
+
+
+def relisted(seen: list[Seen]) -> bool:
+    """Whether the watch of functions began anew with a list, as it does after 410."""
+    return any(one.path.endswith("/durablefunctions") and "kopf" in one.agent.lower() and not watches(one) for one in seen)
+
+
+class FirstTry:
+    """Picks the first request of each kind: what is tried again goes through. `tries`: when each was made."""
+
+    def __init__(self, when: Callable[[Seen], bool]) -> None:
+        self._when = when
+        self.tries: dict[tuple[str, str], list[float]] = {}
+
+    def __call__(self, seen: Seen) -> bool:
+        if not self._when(seen):
+            return False
+        times = self.tries.setdefault((seen.method, seen.path), [])
+        times.append(time.monotonic())
+        return len(times) == 1
+
+
+@pytest.mark.parametrize("code", [409, 429, 500, 503])
+def test_every_write_is_refused_once(installed: Installed, proxy: FaultProxy, place: Place, code: int) -> None:
+    """Whichever write is refused at first, with whichever code, is made the next time; as late as `Retry-After` asks for."""
+    here = f"/namespaces/{place.namespace}/"
+    first = FirstTry(lambda seen: writes(seen) and here in seen.path)
+    with installed.operator(proxy.server, **SURVIVES), calm(proxy):
+        proxy.answer(code, Which(first, times=FOR_EVER), retry_after=2 if code == 429 else None)
+        place.apply(function("one"))
+        place.ready("one", 40)
+        edited(place, seconds=40)
+    refused = [times for (_, path), times in first.tries.items() if "/events" not in path]
+    assert len(refused) > 8
+    assert all(len(times) > 1 for times in refused if times is not refused[-1])
+    if code == 429:
+        assert refused[0][1] - refused[0][0] > 1.95
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_every_read_is_refused_once(installed: Installed, proxy: FaultProxy, place: Place, code: int) -> None:
+    """Whichever read is refused at first, lists, watches and the lease's too, the operator leads, hears and converges."""
+    first = FirstTry(lambda seen: seen.method == "GET")
+    proxy.answer(code, Which(first, times=FOR_EVER), retry_after=1 if code == 429 else None)
+    with calm(proxy), installed.operator(proxy.server, **SURVIVES):
+        place.apply(function("one"))
+        place.ready("one", 40)
+        edited(place, seconds=40)
+    assert len([times for times in first.tries.values() if len(times) > 1]) > 10
+
+
+@pytest.mark.parametrize("code", [409, 429, 500, 503])
+def test_refused_writes_make_no_hot_loop(installed: Installed, proxy: FaultProxy, place: Place, code: int) -> None:
+    """While every write is refused it is tried again with growing pauses, and goes through soon after that has ended."""
+    here = f"/namespaces/{place.namespace}/"
+    with installed.operator(proxy.server, **SURVIVES):
+        proxy.answer(code, Which(lambda seen: writes(seen) and here in seen.path, times=FOR_EVER))
+        with calm(proxy):
+            place.apply(function("one"))
+            hold_for(10)
+        assert 3 <= len(proxy.seen(lambda seen: writes(seen) and here in seen.path)) <= 30
+        proxy.clear()
+        place.ready("one")
+
+
+def test_refused_reads_make_no_hot_loop(installed: Installed, proxy: FaultProxy, place: Place) -> None:
+    """While every call fails for longer than kopf would try, the process stays, calls little, and goes on where it was."""
+    with installed.operator(proxy.server, **SURVIVES) as operator:
+        place.apply(function("one"))
+        place.ready("one")
+        proxy.answer(500, Which(everything, times=FOR_EVER))
+        proxy.cut_connections()
+        with calm(proxy):
+            hold_for(AWAY, lambda: healthy(operator))
+        proxy.clear()
+        edited(place)
+
+
+def test_a_slow_server(installed: Installed, proxy: FaultProxy, place: Place) -> None:
+    """Two seconds for every call: slower, but there."""
+    with installed.operator(proxy.server, **SURVIVES), calm(proxy):
+        proxy.delay(2.0, Which(everything, times=FOR_EVER))
+        place.apply(function("one"))
+        place.ready("one", 60)
+
+
+def test_frozen_watches(installed: Installed, proxy: FaultProxy, place: Place) -> None:
+    """Watches that say nothing more: everything is done all the same, `/healthz` names the deaf, and all is well when they speak again."""
+    with installed.operator(proxy.server, STEPWELL_DEAF_AFTER="5s", **SURVIVES) as operator, calm(proxy):
+        place.apply(function("one"))
+        place.ready("one")
+        proxy.freeze(watches)
+        place.apply(function("two"))
+        place.patch("one", suspend=True)
+        [child] = [name for name in place.runners() if name.startswith("one-")]
+        place.api.delete(f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{child}")
+        eventually(lambda: child in place.runners(), 20)
+        place.ready("two", 30)
+        place.until("one", says("Suspended", "True"), 30)
+        eventually(lambda: not healthy(operator), 30)
+        assert "durablefunctions" in operator.ask("/healthz").text
+        proxy.thaw()
+        operator.wait_until(lambda: healthy(operator), 20)
+        place.patch("one", suspend=None)
+        place.ready("one")
+
+
+def test_a_silent_server(installed: Installed, proxy: FaultProxy, place: Place) -> None:
+    """Connections that stay open and say nothing: the leader ends itself before its lease does, and the next applies what is new."""
+    with installed.operator(proxy.server) as operator:
+        place.apply(function("one"))
+        place.ready("one")
+        assert operator.process is not None
+        proxy.freeze()
+        began = time.monotonic()
+        assert operator.process.wait(20) == 3
+        assert time.monotonic() - began < 6 + 1
+        operator.start(wait=False)
+        eventually(lambda: _answers(operator))
+        hold_for(5, lambda: healthy(operator))
+        proxy.thaw()
+        edited(place)
+        assert condition(place.read("one"), "Ready")["status"] == "True"
+
+
+def _answers(operator: OperatorProcess) -> bool:
+    return operator.metric("stepwell_operator_leader") is not None

@@ -1,0 +1,77 @@
+"""Names, labels and hashes: within Kubernetes' bounds, and the same from release to release."""
+
+import re
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import assume, given
+from unit.operator.observations import target_at
+
+from stepwell_operator.names import POOL_ID, digest, labels, pool_id, revision_of
+from stepwell_operator.provision import schema_of
+from stepwell_operator.resources.gateway import named
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+POOLS = st.from_regex(r"\A[a-z0-9]([-a-z0-9.]{0,50}[a-z0-9])?\Z")
+NAMESPACES = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+STORES = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
+
+POD_SUFFIX = len("-6d4b75cb6d-abcde")
+
+
+@given(pool=POOLS, code=st.text(), pod=st.dictionaries(st.text(), st.text()))
+def test_a_pool_id_is_a_label_with_room_for_the_pods_suffix(pool: str, code: str, pod: dict[str, str]) -> None:
+    """A Deployment's name, its ConfigMap's and its Pods' are valid names and labels of at most 63 characters."""
+    assume(all("\ud800" > one or one > "\udfff" for one in code + "".join(pod) + "".join(pod.values())))
+    made = pool_id(pool, {"kind": "inline", "text": code}, pod)
+    assert LABEL.fullmatch(made), made
+    assert len(made) + POD_SUFFIX <= 63
+    assert LABEL.fullmatch(f"{made}-code")
+    assert all(len(value) <= 63 for value in labels("runner", pool_id=made).values())
+
+
+@given(first=NAMESPACES, second=NAMESPACES, one=STORES, other=STORES)
+def test_wells_have_schemas_of_their_own(first: str, second: str, one: str, other: str) -> None:
+    """Two wells never share a schema, and a schema's name is a Postgres identifier that needs no escaping."""
+    assert re.fullmatch(r"[a-z0-9_]{1,63}", schema_of(first, one))
+    assert (schema_of(first, one) == schema_of(second, other)) is ((first, one) == (second, other))
+
+
+@given(store=STORES)
+def test_a_gateways_name_is_a_label(store: str) -> None:
+    """The gateway's Service is named within 63 characters, whatever the store is called."""
+    assert LABEL.fullmatch(named("stepwell-gateway", store))
+
+
+@given(value=st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers(-(2**53), 2**53)))
+def test_a_digest_does_not_depend_on_order(value: dict[str, int]) -> None:
+    """Equal values have equal digests, however they were put together."""
+    assert digest(value) == digest(dict(reversed(value.items())))
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (digest({"b": 1, "a": [True, None, "ß"]}), "a2ff3f77"),
+        (target_at(1).pool_id, "one-8a312340"),
+        (target_at(1).revision, "cc92c85a"),
+        (target_at(1, onFailure="tidy").revision, "44c86ea8"),
+        (target_at(1, runner={"pool": "shared", "env": [{"name": "A", "value": "1"}]}).pool_id, "shared-d07976e4"),
+        (pool_id("a.b", {"kind": "image", "image": "registry/shop:1.4"}, {}), "a-b-dd67eb91"),
+        (pool_id("n" * 52, {"kind": "image", "image": "registry/shop:1.4"}, {}), "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn-e599ac91"),
+        (revision_of("one-12345678", "main", None), "38412160"),
+        (schema_of("shop-eu", "default"), "stepwell_shop_eu"),
+        (schema_of("shop-eu", "own-db"), "stepwell_shop_eu__own_db"),
+        (schema_of("n" * 63, "default"), "stepwell_nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn_60595cef"),
+    ],
+)  # fmt: skip
+def test_hashes_are_the_same_in_every_release(made: str, expected: str) -> None:
+    """A new release makes no new names: every runner in every cluster would be replaced, and every well left behind."""
+    assert made == expected
+
+
+def test_labels_carry_what_selects_pods() -> None:
+    """Underscores of our names become dashes, and the component is a recommended label."""
+    made = labels("runner", pool="shop", pool_id="shop-1")
+    assert made[POOL_ID] == "shop-1"
+    assert made["app.kubernetes.io/component"] == "runner"
