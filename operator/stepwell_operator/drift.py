@@ -15,8 +15,9 @@ from stepwell_operator.world import Child
 
 SUFFIXES = {
     "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(1000),
-    "M": Decimal(10) ** 6, "G": Decimal(10) ** 9, "T": Decimal(10) ** 12, "P": Decimal(10) ** 15,
+    "M": Decimal(10) ** 6, "G": Decimal(10) ** 9, "T": Decimal(10) ** 12, "P": Decimal(10) ** 15, "E": Decimal(10) ** 18,
     "Ki": Decimal(2) ** 10, "Mi": Decimal(2) ** 20, "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40, "Pi": Decimal(2) ** 50,
+    "Ei": Decimal(2) ** 60,
 }  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def _covers(there: Any, stated: Any, path: tuple[str, ...] = ()) -> bool:  # noq
 def _quantity(value: Any) -> Decimal | None:
     """A Kubernetes quantity as a number: the server rewrites `1000m` as `1`."""
     text = str(value)
-    digits = text.rstrip("numkMGTPKi")
+    digits = text.rstrip("numkMGTPEKi")
     try:
         return Decimal(digits) * SUFFIXES[text[len(digits) :]]
     except (InvalidOperation, KeyError):

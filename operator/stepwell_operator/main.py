@@ -22,6 +22,7 @@ from stepwell_operator.health import Health
 from stepwell_operator.lease import Leadership
 from stepwell_operator.metrics import Live, OperatorMetrics
 from stepwell_operator.reconcile import Reconciler
+from stepwell_operator.rounds import Rounds
 from stepwell_operator.settings import Settings, SettingsError, read_settings
 
 LOST = 3
@@ -131,17 +132,18 @@ class Operator:
         self._log.info("has read the cluster", functions=len(reconciler.world.functions), children=len(reconciler.world.children))
         gc.collect()
         gc.freeze()
-        reconciler.resync(spread=0.0)
+        Rounds(reconciler).resync(spread=0.0)
         async with asyncio.TaskGroup() as group:
             for work in self._works(reconciler, census, stop):
                 group.create_task(work)
 
     def _works(self, reconciler: Reconciler, census: Census, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+        rounds = Rounds(reconciler)
         return [
             reconciler.queue.run(),
             reconciler.events.run(),
-            reconciler.look_round(),
-            reconciler.resync_round(),
+            rounds.look_round(),
+            rounds.resync_round(),
             census.run(self.settings.census_seconds),
             self._hear(census, stop),
         ]

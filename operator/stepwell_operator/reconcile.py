@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
@@ -315,7 +314,7 @@ class Reconciler:
 
     # --- wells ---
 
-    def _users(self, namespace: str, store: str) -> list[Seen]:
+    def users(self, namespace: str, store: str) -> list[Seen]:
         """The functions of a well, the oldest first."""
         found = [
             seen for seen in self.world.functions_in(namespace) if self.targets.store_of(seen) == store and not seen.deleting
@@ -323,7 +322,7 @@ class Reconciler:
         return sorted(found, key=lambda seen: (seen.created, seen.name))
 
     async def _reconcile_well(self, namespace: str, store: str) -> float | None:
-        users = self._users(namespace, store)
+        users = self.users(namespace, store)
         if not users:
             if any(seen for seen in self.world.functions_in(namespace)) or self.wells.facts(namespace, store).ready:
                 await self.children.drop_gateway(namespace, store)
@@ -338,12 +337,12 @@ class Reconciler:
         if facts.secret:
             await self.children.ensure_gateway(facts, owners)
         if (facts.reason, facts.message, facts.digest) != was:
-            self._look_for_orphans(facts)
+            self.look_for_orphans(facts)
             if was[0] != "Pending":  # whoever came first waits for this
                 self.look_at(users)
         return None if facts.ready else 5.0
 
-    def _look_for_orphans(self, facts: WellFacts) -> None:
+    def look_for_orphans(self, facts: WellFacts) -> None:
         """Say farewell to functions that are in the well and whose objects went while nobody looked."""
         for row in facts.functions.values():
             key = (facts.namespace, row.owner.removeprefix("dfn/"))
@@ -355,46 +354,6 @@ class Reconciler:
         for seen in functions:
             self.function(seen.key)
 
-    # --- rounds ---
-
-    async def look_round(self) -> None:
-        """Every half a minute: read what runs in each well, and look at the functions for which that changed."""
-        while True:
-            await asyncio.sleep(self.settings.look_seconds)
-            for namespace, store in self.wells.known():
-                facts = self.wells.facts(namespace, store)
-                if not facts.ready:
-                    self.well(namespace, store)
-                    continue
-                before = _picture(facts)
-                facts = await self.wells.look(namespace, store)
-                changed = {name for name, one in _picture(facts).items() if before.get(name) != one} | (
-                    set(before) - set(_picture(facts))
-                )
-                for row in facts.functions.values():
-                    if row.function_id in changed and row.owner.startswith("dfn/"):
-                        self.function((namespace, row.owner.removeprefix("dfn/")))
-                if not facts.ready:
-                    self.look_at(self._users(namespace, store))
-
-    async def resync_round(self) -> None:
-        """Every ten minutes: walk everything, spread over a minute, and take out of the wells whose objects are gone."""
-        while True:
-            await asyncio.sleep(self.settings.resync)
-            self.resync(spread=60.0)
-
-    def resync(self, spread: float) -> None:
-        """Look at everything."""
-        count = max(1, len(self.world.functions))
-        for place, key in enumerate(list(self.world.functions)):
-            self.function(key, spread * place / count)
-        wells = {(seen.namespace, self.targets.store_of(seen)) for seen in self.world.functions.values()} | set(
-            self.wells.known()
-        )
-        for namespace, store in wells:
-            self.well(namespace, store)
-            self._look_for_orphans(self.wells.facts(namespace, store))
-
 
 LOUD: dict[str, str] = {
     "InvalidSpec": "SpecRejected", "InvalidExpression": "SpecRejected", "InvalidCron": "SpecRejected",
@@ -404,15 +363,3 @@ LOUD: dict[str, str] = {
     "HandlerImportFailed": "", "ImagePullFailed": "", "Unschedulable": "", "ConfigError": "", "PodsRefused": "",
 }  # fmt: skip
 """The reasons that are worth an Event, and its name where that is another."""
-
-
-def _picture(facts: WellFacts) -> dict[str, Any]:
-    """What of a well shows in its functions' statuses."""
-    picture: dict[str, Any] = {}
-    for (name, revision), row in (facts.work or {}).items():
-        picture.setdefault(name, []).append((revision, row.live, row.queued, row.due))
-    for name, rows in facts.schedules.items():
-        picture.setdefault(name, []).extend((row.schedule_id, row.last_due, row.next_due) for row in rows)
-    for name, row in facts.functions.items():
-        picture.setdefault(name, []).append((row.revision, row.pool, row.active, row.spec))
-    return picture

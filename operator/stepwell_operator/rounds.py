@@ -1,0 +1,64 @@
+"""What is done by the clock: wells are looked at, and everything is walked, whatever was heard."""
+
+import asyncio
+from typing import Any
+
+from stepwell_operator.facts import WellFacts
+from stepwell_operator.reconcile import Reconciler
+
+
+class Rounds:
+    """The rounds over what a reconciler knows."""
+
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+
+    async def look_round(self) -> None:
+        """Every half a minute: read what runs in each well, and look at the functions for which that changed."""
+        while True:
+            await asyncio.sleep(self._reconciler.settings.look_seconds)
+            for namespace, store in self._reconciler.wells.known():
+                facts = self._reconciler.wells.facts(namespace, store)
+                if not facts.ready:
+                    self._reconciler.well(namespace, store)
+                    continue
+                before = _picture(facts)
+                facts = await self._reconciler.wells.look(namespace, store)
+                changed = {name for name, one in _picture(facts).items() if before.get(name) != one} | (
+                    set(before) - set(_picture(facts))
+                )
+                for row in facts.functions.values():
+                    if row.function_id in changed and row.owner.startswith("dfn/"):
+                        self._reconciler.function((namespace, row.owner.removeprefix("dfn/")))
+                if not facts.ready:
+                    self._reconciler.look_at(self._reconciler.users(namespace, store))
+
+    async def resync_round(self) -> None:
+        """Every ten minutes: walk everything, spread over a minute, and take out of the wells whose objects are gone."""
+        while True:
+            await asyncio.sleep(self._reconciler.settings.resync)
+            self.resync(spread=60.0)
+
+    def resync(self, spread: float) -> None:
+        """Look at everything."""
+        count = max(1, len(self._reconciler.world.functions))
+        for place, key in enumerate(list(self._reconciler.world.functions)):
+            self._reconciler.function(key, spread * place / count)
+        wells = {
+            (seen.namespace, self._reconciler.targets.store_of(seen)) for seen in self._reconciler.world.functions.values()
+        } | set(self._reconciler.wells.known())
+        for namespace, store in wells:
+            self._reconciler.well(namespace, store)
+            self._reconciler.look_for_orphans(self._reconciler.wells.facts(namespace, store))
+
+
+def _picture(facts: WellFacts) -> dict[str, Any]:
+    """What of a well shows in its functions' statuses."""
+    picture: dict[str, Any] = {}
+    for (name, revision), row in (facts.work or {}).items():
+        picture.setdefault(name, []).append((revision, row.live, row.queued, row.due))
+    for name, rows in facts.schedules.items():
+        picture.setdefault(name, []).extend((row.schedule_id, row.last_due, row.next_due) for row in rows)
+    for name, row in facts.functions.items():
+        picture.setdefault(name, []).append((row.revision, row.pool, row.active, row.spec))
+    return picture
