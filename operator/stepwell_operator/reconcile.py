@@ -106,7 +106,7 @@ class Reconciler:
             return await self._leaving(seen)
         if await self._finalized(seen, target):
             return None  # the patch brings an event
-        well = await self._well_of(namespace, target)
+        well = await self._well_of(seen, target)
         made = plan(self._observe(seen, target, well))
         made = await self._act(seen, made, well)
         refused = await self._converge(seen, made, well)
@@ -135,9 +135,9 @@ class Reconciler:
     def _id_of(seen: Seen, target: Target | Fault) -> str:
         return seen.name if isinstance(target, Fault) else target.function.id
 
-    async def _well_of(self, namespace: str, target: Target | Fault) -> WellFacts:
+    async def _well_of(self, seen: Seen, target: Target | Fault) -> WellFacts:
         """The function's well; looked at now if it never was, or if revisions may have drained since."""
-        store = target.store if isinstance(target, Target) else DEFAULT_STORE
+        namespace, store = seen.namespace, self.targets.store_of(seen)
         facts = self.wells.facts(namespace, store)
         if facts.reason == "Pending":
             async with self._first[namespace, store]:

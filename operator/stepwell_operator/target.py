@@ -14,7 +14,7 @@ from stepwell.errors import SpecError
 from stepwell.spec.function import FunctionSpec, failure_spec
 from stepwell.spec.manifest import Manifest, parse_manifest
 from stepwell.spec.source import ConfigMapSource, ImageSource, InlineSource
-from stepwell_operator.names import digest, pool_id, revision_of
+from stepwell_operator.names import pool_id, revision_of
 from stepwell_operator.world import Key, Seen
 
 DEFAULT_STORE = "default"
@@ -177,8 +177,3 @@ def _reason(error: SpecError) -> str:
 
 def _sentence(error: SpecError, name: str) -> str:
     return str(error).removeprefix(f"{name}: ")[:1000]
-
-
-def registered_digest(target: Target) -> str:
-    """A hash of what registering this target writes, to tell whether it has to be done."""
-    return digest([target.function.to_json().decode(), target.revision, target.pool_id, target.suspended])

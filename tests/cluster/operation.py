@@ -25,6 +25,9 @@ from stepwell.store.postgres import PostgresStore
 from stepwell_operator import rights
 
 T = TypeVar("T")
+PATIENCE = 60.0
+"""How long is waited for what should be there in a second or two: a busy machine is not a fault."""
+
 CRDS = Path(__file__).parents[2] / "crds"
 FUNCTIONS = "/apis/stepwell.dev/v1alpha1/namespaces/{}/durablefunctions"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
@@ -272,7 +275,7 @@ class OperatorProcess:
         ]
         return sum(found) if found else None
 
-    def wait_until(self, ready: Callable[[], object], seconds: float = 30) -> None:
+    def wait_until(self, ready: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Wait until something is so; its log is the explanation if not."""
         deadline = time.monotonic() + seconds
         while not ready():
@@ -301,11 +304,11 @@ class Place:
         """A function."""
         return self.api.get(self.path(name))
 
-    def until(self, name: str, ready: Callable[[Object], object], seconds: float = 15) -> Object:
+    def until(self, name: str, ready: Callable[[Object], object], seconds: float = PATIENCE) -> Object:
         """A function once something is true of it."""
         return self.api.wait_for(self.path(name), ready, seconds)
 
-    def ready(self, name: str, seconds: float = 20) -> Object:
+    def ready(self, name: str, seconds: float = PATIENCE) -> Object:
         """A function once it is Ready."""
         return self.until(name, says("Ready", "True", "Available"), seconds)
 
@@ -360,7 +363,7 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def eventually(ready: Callable[[], T], seconds: float = 10) -> T:
+def eventually(ready: Callable[[], T], seconds: float = PATIENCE) -> T:
     """What `ready` gives once it is true."""
     deadline = time.monotonic() + seconds
     while not (found := ready()):

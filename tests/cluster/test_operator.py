@@ -11,7 +11,7 @@ from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, 
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import Registry, Start, TriggerKind
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 OTHER = "async def main(ctx):\n    return 2\n"
 
 
@@ -162,7 +162,7 @@ def test_runs_keep_their_revision(place: Place) -> None:
     place.until("one", lambda one: [row.get("activeRuns") for row in one["status"]["revisions"] if row["id"] == first] == [1])
     assert old in place.runners()
     end_runs(place, "one")
-    place.until("one", says("Draining", "False", "NoneDraining"), 20)
+    place.until("one", says("Draining", "False", "NoneDraining"))
     eventually(lambda: old not in place.runners())
     assert {"RevisionCreated", "RevisionPromoted", "RevisionDrained", "RevisionDeleted"} <= set(place.events("one"))
 
@@ -218,7 +218,7 @@ def test_sick_pods_are_named(place: Place, kubelet: Kubelet, status: dict[str, o
         kubelet.broken[place.namespace, pool] = status
     finally:
         kubelet.idle = False
-    said = place.until("one", says("RunnersAvailable", "False", reason), 10)
+    said = place.until("one", says("RunnersAvailable", "False", reason))
     assert words in condition(said, "RunnersAvailable")["message"]
     assert condition(said, "Ready")["reason"] == "NoRunners"
 
@@ -228,13 +228,13 @@ def test_an_invalid_spec_leaves_the_last_good_one_running(place: Place) -> None:
     place.apply(function("one"))
     first = place.ready("one")["status"]["currentRevision"]
     place.patch("one", triggers=[{"event": "go", "if": "event.data.x >"}])
-    said = place.until("one", says("SpecAccepted", "False", "InvalidExpression"), 5)
+    said = place.until("one", says("SpecAccepted", "False", "InvalidExpression"))
     assert "spec.triggers[0].if: column" in condition(said, "SpecAccepted")["message"]
     assert said["status"]["currentRevision"] == first
     assert len(place.runners()) == 1
     assert registry(place).functions[0].active
     place.patch("one", triggers=[{"cron": "0 0 31 2 *"}])
-    place.until("one", says("SpecAccepted", "False", "CronNeverFires"), 5)
+    place.until("one", says("SpecAccepted", "False", "CronNeverFires"))
     place.patch("one", triggers=[{"event": "go"}])
     place.ready("one")
 
@@ -269,7 +269,7 @@ def test_too_many_revisions_are_refused(place: Place) -> None:
     assert len(place.runners()) == 2
     eventually(lambda: "RevisionLimitReached" in place.events("one"))
     end_runs(place, "one")
-    third = place.ready("one", 30)
+    third = place.ready("one")
     assert third["status"]["currentRevision"] != second
 
 
@@ -280,7 +280,7 @@ def test_replace_moves_runs_to_the_new_revision(place: Place) -> None:
     [old] = place.runners()
     start_run(place, "one")
     place.apply(function("one", OTHER, revisions={"strategy": "Replace"}))
-    eventually(lambda: set(place.runners()) and old not in place.runners(), 30)
+    eventually(lambda: set(place.runners()) and old not in place.runners())
     [new] = place.runners()
 
     async def ask(store: PostgresStore) -> list[tuple[str, int]]:
@@ -308,7 +308,7 @@ def test_functions_share_a_pool(place: Place) -> None:
     place.delete("two")
     eventually(lambda: place.runners()[name]["spec"]["replicas"] == 1)
     place.delete("one")
-    eventually(lambda: not place.runners(), 20)
+    eventually(lambda: not place.runners())
 
 
 def test_code_in_a_config_map(place: Place) -> None:
@@ -332,11 +332,11 @@ def test_a_deleted_function_leaves_nothing(place: Place) -> None:
     run_id = start_run(place, "one")
     dsn = place.dsn()
     place.delete("one")
-    eventually(lambda: not place.runners(), 20)
+    eventually(lambda: not place.runners())
     core = f"/api/v1/namespaces/{place.namespace}"
     for path in ("services/stepwell-gateway", "secrets/stepwell-store", "secrets/stepwell-gateway"):
-        place.api.wait_gone(f"{core}/{path}", 20)
-    place.api.wait_gone(f"/apis/apps/v1/namespaces/{place.namespace}/deployments/stepwell-gateway", 20)
+        place.api.wait_gone(f"{core}/{path}", 60)
+    place.api.wait_gone(f"/apis/apps/v1/namespaces/{place.namespace}/deployments/stepwell-gateway", 60)
 
     import asyncio
 
@@ -363,7 +363,7 @@ def test_a_function_that_drains_waits_for_its_runs(place: Place) -> None:
     assert not any(row.active for row in registry(place).functions)
     assert place.read("one")["metadata"]["deletionTimestamp"]
     end_runs(place, "one")
-    place.api.wait_gone(place.path("one"), 20)
+    place.api.wait_gone(place.path("one"), 60)
 
 
 def test_a_store_of_ones_own(place: Place, postgres_dsn: str) -> None:
@@ -380,7 +380,7 @@ def test_a_store_of_ones_own(place: Place, postgres_dsn: str) -> None:
     assert "'mine'" in condition(said, "StoreReady")["message"]
     assert condition(said, "Ready")["reason"] == "StoreUnavailable"
     place.api.kubectl("-n", place.namespace, "create", "secret", "generic", "mine", f"--from-literal=url={postgres_dsn}")
-    place.ready("one", 30)
+    place.ready("one")
     assert f"schema={place.namespace.replace('-', '_')}" in place.dsn()
 
 

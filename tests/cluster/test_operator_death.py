@@ -85,11 +85,11 @@ def end_of(place: Place) -> dict[str, Any]:
 def live(place: Place) -> None:
     """A function's first hour: applied, Ready, other code, the old revision gone."""
     place.apply(function("one"))
-    first = place.ready("one", 40)["status"]["currentRevision"]
+    first = place.ready("one")["status"]["currentRevision"]
     place.apply(function("one", OTHER))
     place.until("one", lambda one: one["status"].get("currentRevision") not in {None, first}, 40)
     place.until("one", lambda one: len(one["status"]["revisions"]) == 1 and one["status"]["draining"] == 0, 40)
-    eventually(lambda: len(place.runners()) == 1, 20)
+    eventually(lambda: len(place.runners()) == 1)
     place.until("one", lambda one: one["status"].get("readyReplicas") == 1, 20)
 
 
@@ -159,7 +159,7 @@ class Dying:
             self._operator.start(wait=False)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_one_leads_and_the_other_takes_over(api: Api, installed: Installed, kubelet: Kubelet, namespace: str) -> None:
     """Of two operators one acts; told to stop it hands over at once, killed it is followed when its lease has run out."""
     del kubelet
@@ -192,7 +192,7 @@ def test_one_leads_and_the_other_takes_over(api: Api, installed: Installed, kube
         second.kill()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_paused_leader_is_harmless(
     api: Api, control_plane: ControlPlane, installed: Installed, kubelet: Kubelet, namespace: str
 ) -> None:

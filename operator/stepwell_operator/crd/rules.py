@@ -233,6 +233,12 @@ IDENTITY_RULES = (
     ),
     Rule(
         "spec",
+        "(has(self.storeRef) ? self.storeRef.name : 'default') == (has(oldSelf.storeRef) ? oldSelf.storeRef.name : 'default')",
+        "`storeRef` is immutable: runs can't move to another store; make another function, or delete this one first",
+        "storeRef",
+    ),
+    Rule(
+        "spec",
         f"!has(self.onFailure) || !has(self.functionId) || size(self.functionId) <= {_MOST_ID}",
         f"with `onFailure`, `functionId` must be no more than {_MOST_ID} characters: '{FAILURE_SUFFIX}' is added",
         "functionId",

@@ -95,6 +95,10 @@ def code_layer() -> Layer:
         (wheel,) = Path(scratch).glob("*.whl")
         packages = Path(scratch) / "packages"
         _install(packages, "--no-deps", str(wheel))
+        for command in (packages / "bin").iterdir():
+            # They begin with this machine's Python.
+            _, _, rest = command.read_text(encoding="utf-8").partition("\n")
+            command.write_text(f"#!/usr/bin/python3\n{rest}", encoding="utf-8")
         return _scratch_layer(packages, OURS)
 
 

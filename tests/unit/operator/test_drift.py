@@ -16,7 +16,9 @@ from stepwell_operator.world import Child, read_child
 
 OWNERS = [{"apiVersion": "stepwell.dev/v1alpha1", "kind": "DurableFunction", "name": "one", "uid": "uid-1"}]
 AROUND = Around("shop", "stepwell-store", "d1", "runner:1", "IfNotPresent", network_policy=False)
-TARGET = target_at(1, runner={"resources": {"requests": {"cpu": "1000m"}, "limits": {"memory": "1Gi"}}, "nodeSelector": {"a": "b"}})
+TARGET = target_at(
+    1, runner={"resources": {"requests": {"cpu": "1000m"}, "limits": {"memory": "1Gi"}}, "nodeSelector": {"a": "b"}}
+)
 STATED = next(one for one in pool_objects(TARGET.pool, AROUND, OWNERS, 2) if one["kind"] == "Deployment")
 
 
@@ -46,7 +48,9 @@ def test_what_was_stated_is_as_stated() -> None:
     assert is_as_stated(seen(document), STATED)
 
 
-@pytest.mark.parametrize(("there", "same"), [("1", True), (1, True), ("1e3", False), ("1001m", False), ("1k", False), (None, False), ({}, False)])
+@pytest.mark.parametrize(
+    ("there", "same"), [("1", True), (1, True), ("1e3", False), ("1001m", False), ("1k", False), (None, False), ({}, False)]
+)
 def test_quantities_are_compared_as_numbers(there: object, same: bool) -> None:
     """The server may write a quantity otherwise; another quantity, or what is none, is a difference."""
     document = served()
@@ -54,10 +58,24 @@ def test_quantities_are_compared_as_numbers(there: object, same: bool) -> None:
     assert is_as_stated(seen(document), STATED) is same
 
 
-UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+UNITS = {
+    "": 1,
+    "k": 1000,
+    "M": 1000**2,
+    "G": 1000**3,
+    "Ki": 1024,
+    "Mi": 1024**2,
+    "Gi": 1024**3,
+    "P": 1000**5,
+    "E": 1000**6,
+    "Ei": 1024**6,
+}
 
 
-@given(one=st.tuples(st.integers(0, 9999), st.sampled_from(list(UNITS))), other=st.tuples(st.integers(0, 9999), st.sampled_from(list(UNITS))))
+@given(
+    one=st.tuples(st.integers(0, 9999), st.sampled_from(list(UNITS))),
+    other=st.tuples(st.integers(0, 9999), st.sampled_from(list(UNITS))),
+)
 def test_equal_quantities_are_equal_however_written(one: tuple[int, str], other: tuple[int, str]) -> None:
     """Two quantities are the same exactly when they stand for the same number."""
     stated, there = copy.deepcopy(STATED), copy.deepcopy(STATED)
@@ -97,7 +115,12 @@ def test_labels_owners_and_the_seal_count() -> None:
     document = served()
     document["metadata"]["labels"]["mine"] = "1"
     assert is_as_stated(seen(document), STATED)
-    for part, value in (("labels", {}), ("ownerReferences", []), ("ownerReferences", [*OWNERS, {"uid": "x"}]), ("annotations", {APPLIED: "x"})):
+    for part, value in (
+        ("labels", {}),
+        ("ownerReferences", []),
+        ("ownerReferences", [*OWNERS, {"uid": "x"}]),
+        ("annotations", {APPLIED: "x"}),
+    ):
         document = served()
         document["metadata"][part] = value
         assert not is_as_stated(seen(document), STATED)
@@ -111,7 +134,10 @@ def leaves(value: Any, keys: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [keys]
 
 
-@given(keys=st.sampled_from([one for one in leaves(STATED["spec"]) if one != ("replicas",)]), value=st.sampled_from([None, 7, "x", [], {}, ["x"], {"x": 1}, "true"]))
+@given(
+    keys=st.sampled_from([one for one in leaves(STATED["spec"]) if one != ("replicas",)]),
+    value=st.sampled_from([None, 7, "x", [], {}, ["x"], {"x": 1}, "true"]),
+)
 def test_every_value_that_was_stated_is_looked_at(keys: tuple[Any, ...], value: Any) -> None:
     """Whatever stands in the place of any value that was stated is a difference."""
     document = served()
