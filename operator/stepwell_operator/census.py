@@ -157,7 +157,7 @@ class Census:
         """Read what the watch has not told in time."""
         known = dict(self._known(kind))
         now, missed = self.clock(), self._missed[kind.plural]
-        missed &= there.keys()  # of what is gone a watch that is well may have nothing to tell
+        missed.intersection_update(there)  # of what is gone a watch that is well may have nothing to tell
         for key, (_uid, version) in there.items():
             place = (kind.plural, *key)
             if known.get(key, -1) >= version:

@@ -72,8 +72,8 @@ class Kind:
     def path(self, namespace: str | None = None, name: str | None = None, part: str | None = None) -> str:
         """The path of a collection, an object or a part of it such as its status."""
         root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
-        place = f"/namespaces/{quote(namespace)}" if namespace else ""
-        return root + place + f"/{self.plural}" + (f"/{quote(name)}" if name else "") + (f"/{part}" if part else "")
+        place = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+        return root + place + f"/{self.plural}" + (f"/{quote(name, safe='')}" if name else "") + (f"/{part}" if part else "")
 
 
 FUNCTION = Kind("stepwell.dev/v1alpha1", "DurableFunction", "durablefunctions")

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import structlog
@@ -159,6 +159,8 @@ class Operator:
             clusterwide=not namespaces,
             namespaces=namespaces,
             standalone=True,
+            # Else kopf asks for the user's name, and a cluster may have given the pod a user that has none.
+            identity=cast("Any", self.settings.pod),
             stop_flag=asyncio.Event(),
         )
         stop.set()

@@ -198,7 +198,8 @@ def _register(seen: Observed, target: Target, revision: str, pool: str, *, keep:
 def _failure_same(seen: Observed, target: Target, revision: str) -> bool:
     failure = target.failure
     if failure is None:
-        return f"{target.function.id}-failure" not in seen.well.functions
+        left = seen.well.functions.get(f"{target.function.id}-failure")
+        return left is None or not left.active  # the store keeps the row of one that was taken out
     row = seen.well.functions.get(failure.id)
     return row is not None and (row.spec, row.revision, row.active) == (failure.to_json(), revision, True)
 

@@ -11,7 +11,7 @@ from stepwell.spec.function import CronTrigger, FunctionSpec
 from stepwell_operator.names import POOL_ID
 from stepwell_operator.plan import Observed, Phase, Plan
 from stepwell_operator.target import Fault, Target
-from stepwell_operator.world import Child, Trouble
+from stepwell_operator.world import Child, Trouble, mapping
 
 Document = dict[str, Any]
 SUMMARY = 200
@@ -41,7 +41,7 @@ def status_of(seen: Observed, made: Plan, trouble: Trouble | None, refused: str 
         "readyReplicas": child.ready if child else 0,
         "store": f"{seen.well.store}: {seen.well.reason}",
         "draining": len(made.draining),
-        "runs": _runs(seen) if seen.well.ready else before.get("runs") or {"active": 0, "queued": 0, "due": 0},
+        "runs": _runs(seen) if seen.well.ready else mapping(before.get("runs")) or {"active": 0, "queued": 0, "due": 0},
         "revisions": _revisions(seen, made),
         "schedules": _schedules(seen),
     }
@@ -50,7 +50,7 @@ def status_of(seen: Observed, made: Plan, trouble: Trouble | None, refused: str 
         "currentRevision": made.current,
         "targetRevision": target.revision if target else None,
         "selector": f"{POOL_ID}={pool}" if pool else None,
-        "triggersSummary": _summary(target.function) if target else before.get("triggersSummary"),
+        "triggersSummary": _summary(target.function) if target else _text(before.get("triggersSummary")),
         "nextScheduleTime": min(
             (one["nextScheduleTime"] for one in status["schedules"] if "nextScheduleTime" in one), default=None
         ),
@@ -257,6 +257,10 @@ def _summary(spec: FunctionSpec) -> str:
     names = [trigger.cron if isinstance(trigger, CronTrigger) else trigger.event for trigger in spec.triggers]
     text = ", ".join(names) or "invoke"
     return text if len(text) <= SUMMARY else text[: SUMMARY - 1] + "…"
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def stamp(moment: datetime) -> str:

@@ -6,7 +6,7 @@ a pod has to be replaced; everything else is applied live.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -14,8 +14,9 @@ from stepwell.errors import SpecError
 from stepwell.spec.function import FunctionSpec, failure_spec
 from stepwell.spec.manifest import Manifest, parse_manifest
 from stepwell.spec.source import ConfigMapSource, ImageSource, InlineSource
+from stepwell.spec.text import OBJECT_FORM
 from stepwell_operator.names import pool_id, revision_of
-from stepwell_operator.world import Key, Seen
+from stepwell_operator.world import Key, Seen, mapping
 
 DEFAULT_STORE = "default"
 
@@ -127,13 +128,9 @@ def target_of(seen: Seen, config_maps: Mapping[Key, Mapping[str, str]]) -> Targe
 
 def config_map_of(seen: Seen) -> str | None:
     """The ConfigMap that a spec names, before anything of it is checked."""
-    spec = cast("object", orjson.loads(seen.spec))
-    if not isinstance(spec, dict):
-        return None
-    source = cast("dict[str, Any]", spec).get("source")
-    config_map = cast("dict[str, Any]", source).get("configMap") if isinstance(source, dict) else None
-    name = cast("dict[str, Any]", config_map).get("name") if isinstance(config_map, dict) else None
-    return name if isinstance(name, str) else None
+    source = mapping(mapping(orjson.loads(seen.spec)).get("source"))
+    name = mapping(source.get("configMap")).get("name")
+    return name if isinstance(name, str) and OBJECT_FORM.fault(name) is None else None
 
 
 def _code(manifest: Manifest, namespace: str, config_maps: Mapping[Key, Mapping[str, str]]) -> Code | Fault:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from stepwell.spec.document import STORE_NAME_FORM
 from stepwell_operator.cluster import CONFIG_MAP, Cluster
 from stepwell_operator.target import DEFAULT_STORE, Fault, Target, config_map_of, target_of
 from stepwell_operator.world import Key, Seen, World, mapping
@@ -50,10 +51,8 @@ class Targets:
         target = self.known(*seen.key)
         if isinstance(target, Target):
             return target.store
-        spec = mapping(orjson.loads(seen.spec))
-        reference = spec.get("storeRef")
-        name = mapping(reference).get("name") if isinstance(reference, dict) else None
-        return name if isinstance(name, str) and name else DEFAULT_STORE
+        name = mapping(mapping(orjson.loads(seen.spec)).get("storeRef")).get("name")
+        return name if isinstance(name, str) and STORE_NAME_FORM.fault(name) is None else DEFAULT_STORE
 
     @staticmethod
     def status(seen: Seen) -> dict[str, Any]:

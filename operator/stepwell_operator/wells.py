@@ -13,7 +13,8 @@ import structlog
 
 from stepwell.engine.cancelling import cancel_all
 from stepwell.engine.registration import registration
-from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.errors import AddressRefused, SpecError, StoreError, StoreUnavailable
+from stepwell.spec.durable_store import DurableStoreSpec, parse_store
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import FunctionRow, RevisionRow, RevisionWork, ScheduleRow
 from stepwell_operator.cluster import SECRET, STORE, Cluster, ClusterError, Conflict, Document
@@ -91,6 +92,8 @@ class Wells:
                 self._fail(facts, error.reason, str(error))
             except ProvisionError as error:
                 self._fail(facts, "Unreachable", str(error))
+            except AddressRefused as error:
+                self._fail(facts, "Unreachable", str(error))
             except StoreUnavailable:
                 self._fail(facts, "Unreachable", "Postgres can't be reached with this namespace's credentials")
             except StoreError as error:
@@ -114,14 +117,14 @@ class Wells:
         return wanted
 
     async def _users_address(self, namespace: str, spec: Seen) -> str:
-        given = orjson.loads(spec.spec)
-        name, key = given["secretRef"]["name"], given["secretRef"].get("key", "dsn")
+        given = _store_spec(spec)
+        name, key = given.secret_ref.name, given.secret_ref.key
         found = _read(await self._cluster.get(SECRET, namespace, name), key)
         if found is None:
             raise _Unready(
                 "SecretNotFound", f"DurableStore {spec.name!r} names Secret {name!r} with key {key!r}, which is not there"
             )
-        return with_schema(found, given["schema"]) if given.get("schema") else found
+        return with_schema(found, given.schema) if given.schema else found
 
     async def _provision(self, namespace: str, store: str) -> Provisioned:
         admin = self._settings.admin_secret
@@ -283,6 +286,19 @@ class _Unready(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def _store_spec(seen: Seen) -> DurableStoreSpec:
+    document = {
+        "apiVersion": STORE.api_version,
+        "kind": STORE.kind,
+        "metadata": {"name": seen.name},
+        "spec": orjson.loads(seen.spec),
+    }
+    try:
+        return parse_store(document, f"DurableStore {seen.name!r}").spec
+    except SpecError as error:
+        raise _Unready("InvalidStore", str(error)[:1000]) from None
 
 
 def _gone(facts: WellFacts, owner: str, target: Target) -> list[FunctionRow]:

@@ -6,7 +6,7 @@ Nothing is decided here. Big parts (specs) are kept as JSON bytes, so that ten t
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -19,13 +19,13 @@ Document = dict[str, Any]
 
 
 def mapping(value: Any) -> Document:
-    """A part of a document that may be missing."""
-    return value or {}
+    """A part of a document that may be missing, or be something else than the schema says."""
+    return cast("Document", value) if isinstance(value, dict) else {}
 
 
 def listed(value: Any) -> list[Document]:
-    """A list of a document that may be missing."""
-    return value or []
+    """The mappings of a list that may be missing, or be something else than the schema says."""
+    return [cast("Document", one) for one in cast("list[Any]", value) if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 @dataclass(slots=True)
@@ -206,8 +206,19 @@ def read_seen(document: dict[str, Any]) -> Seen:
         {name: value for name, value in annotations.items() if name.startswith(f"{GROUP}/")},
         tuple(metadata.get("finalizers") or ()),
         orjson.dumps(document.get("spec")),
-        orjson.dumps(document.get("status") or {}),
+        orjson.dumps(_readable(mapping(document.get("status")))),
     )
+
+
+CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
+
+
+def _readable(status: Document) -> Document:
+    """A status without conditions that are none; who may write a status may have written anything."""
+    if "conditions" not in status:
+        return status
+    whole = [one for one in listed(status["conditions"]) if all(isinstance(one.get(name), str) for name in CONDITION)]
+    return status | {"conditions": whole}
 
 
 def read_child(document: dict[str, Any]) -> Child:

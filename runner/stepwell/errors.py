@@ -111,6 +111,12 @@ class StoreUnavailable(StoreError):
     code = "DF0502"
 
 
+class AddressRefused(StoreError):
+    """The store's address can't be read, or the server refuses who or what it names. The message holds no part of it."""
+
+    code = "DF0504"
+
+
 class NotReachable(StepwellError):
     """A gateway did not answer."""
 

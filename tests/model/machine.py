@@ -36,6 +36,7 @@ class Wells(RuleBasedStateMachine):
         self.numbers = count(1)
         self.variant = 0
         self.era = 0
+        self.retained = 0
         self.leases: list[tuple[str, int]] = []
         self.sent: list[Pile] = []
         self.overdue: list[tuple[str, str]] = []
@@ -239,9 +240,11 @@ class Wells(RuleBasedStateMachine):
         self._look()
         assert self.rows == before
 
+    @precondition(lambda self: self.rows["ends"] and self.retained < 2)
     @rule(long=st.sampled_from((False, False, True)))
     def retain(self, long: bool) -> None:
         """Retention, when all that has ended is old enough: in one store history goes by the run's age, in the other by its end's."""
+        self.retained += 1
         self.pair.now += 40 * DAY if long else SECOND
         keep = 10 * DAY if long else 0
         for store in (self.pair.sqlite, self.pair.postgres):

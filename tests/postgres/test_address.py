@@ -1,11 +1,12 @@
 """What an address may carry besides where the database is."""
 
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from stepwell.errors import StoreError
+from stepwell.errors import AddressRefused, StoreError
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres.connect import Address, parse_address
 from stepwell.store.records import FunctionRow
@@ -31,6 +32,43 @@ def test_what_can_not_be_is_refused(query: str) -> None:
     """A schema's name has 1 to 63 bytes, and somebody has to read."""
     with pytest.raises(StoreError, match=query.partition("=")[0]):
         parse_address(f"postgresql://h/d?{query}")
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "secret",
+        "host=h password=secret",
+        "mysql://u:secret@h/d",
+        "postgresql://u:secret@h:secret/d",
+        "postgresql://u:secret@[::1/d",
+    ],
+)
+def test_what_is_no_address_is_refused_untold(dsn: str) -> None:
+    """An address that can't be read is refused with its form, and with nothing out of it."""
+    with pytest.raises(AddressRefused, match="USER:PASSWORD@HOST:PORT/DATABASE") as refused:
+        PostgresStore(dsn)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql://u:p@a:5432,b:5433/d", "postgresql://u:p@[::1]:5432/d", "postgres:///d?host=/run/x"]
+)
+def test_several_hosts_and_sockets_are_addresses(dsn: str) -> None:
+    """What the driver can read is left to it."""
+    kept, given = urlsplit(parse_address(dsn).dsn), urlsplit(dsn)
+    assert (kept.netloc, kept.path, parse_qsl(kept.query)) == (given.netloc, given.path, parse_qsl(given.query))
+
+
+async def test_a_stranger_is_refused_unnamed(postgres_dsn: str) -> None:
+    """Who has no role here, and what is no database, hears so without being named."""
+    for other in (
+        f"postgresql://nobody-secret:secret@{postgres_dsn.rpartition('@')[2]}",
+        f"{postgres_dsn.rpartition('/')[0]}/secret",
+    ):
+        with pytest.raises(AddressRefused, match=r"Postgres refuses the (user or password|database)") as refused:
+            await PostgresStore(other).migrate()
+        assert "secret" not in str(refused.value)
 
 
 async def test_the_address_alone_names_a_well(postgres_dsn: str) -> None:

@@ -51,5 +51,6 @@ def town(node_cluster: NodeCluster, administrator: Api, release: Release) -> Ite
     """An empty namespace that takes restricted pods alone."""
     del release
     name = administrator.make_namespace("town", {"pod-security.kubernetes.io/enforce": "restricted"})
-    yield Town(node_cluster, administrator, name)
+    with Town(node_cluster, administrator, name) as made:
+        yield made
     administrator.delete(f"/api/v1/namespaces/{name}")

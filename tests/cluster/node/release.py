@@ -3,9 +3,10 @@
 import base64
 import os
 import subprocess
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,6 +17,9 @@ from cluster.harness.node import NodeCluster
 from cluster.harness.python_image import image_from
 from cluster.operation import DEPLOYMENTS, Place, eventually
 
+from stepwell.store.postgres import PostgresStore
+
+T = TypeVar("T")
 NAMESPACE = "stepwell-system"
 OPERATOR = f"{DEPLOYMENTS.format(NAMESPACE)}/stepwell-operator"
 REGISTRY = "stepwell.test"
@@ -95,6 +99,14 @@ class Town(Place):
         super().__init__(api, namespace)
         self.node = node
         self._gateway: httpx.Client | None = None
+        self._dsn = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._gateway is not None:
+            self._gateway.close()
 
     @property
     def core(self) -> str:
@@ -102,14 +114,31 @@ class Town(Place):
         return f"/api/v1/namespaces/{self.namespace}"
 
     def dsn(self) -> str:
-        """The address of the namespace's well, from this side."""
-        inside = urlsplit(super().dsn())
-        port = self.node.reach(inside.hostname or "", inside.port or 5432)
-        return inside._replace(netloc=f"{inside.username}:{inside.password}@127.0.0.1:{port}").geturl()
+        """The address of the namespace's well, from this side; the API server is asked once."""
+        if not self._dsn:
+            inside = urlsplit(super().dsn())
+            port = self.node.reach(inside.hostname or "", inside.port or 5432)
+            self._dsn = inside._replace(netloc=f"{inside.username}:{inside.password}@127.0.0.1:{port}").geturl()
+        return self._dsn
+
+    async def ask_store(self, ask: Callable[[PostgresStore], Awaitable[T]]) -> T:
+        """Ask the namespace's well something."""
+        store = PostgresStore(self.dsn())
+        await store.open()
+        try:
+            return await ask(store)
+        finally:
+            await store.close()
+
+    def learn(self) -> str:
+        """Ask the API server for all that is needed to do without it; gives the key for events."""
+        self.dsn()
+        assert self.gateway.get("/ready").status_code == 200
+        return self.key("event-key")
 
     @property
     def gateway(self) -> httpx.Client:
-        """The namespace's gateway with its key, through the Service."""
+        """The namespace's gateway with its key, through the Service; the API server is asked once."""
         if self._gateway is None:
             address = self.api.get(f"{self.core}/services/stepwell-gateway")["spec"]["clusterIP"]
             headers = {"Authorization": f"Bearer {self.key('key')}"}

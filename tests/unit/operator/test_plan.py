@@ -210,6 +210,8 @@ def test_a_clean_up_function_is_registered_and_taken_out() -> None:
     facts = well_of(function_row(ONE), [ONE])
     facts.functions["one-failure"] = function_row(ONE)
     assert plan(observed(ONE, facts, [child_of(ONE.pool_id)])).register is not None
+    facts.functions["one-failure"] = function_row(ONE, active=False)
+    assert quiet(plan(observed(ONE, facts, [child_of(ONE.pool_id)])))
 
 
 def test_a_row_of_another_owner_is_taken_over() -> None:

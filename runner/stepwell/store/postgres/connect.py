@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.errors import AddressRefused, StoreError, StoreUnavailable
 from stepwell.store.postgres.driver import Connection, open_connection
 
 COMMAND_TIMEOUT = 10.0
@@ -22,6 +22,7 @@ CONNECT_TIMEOUT = 5.0
 ACQUIRE_TIMEOUT = 5.0
 IDLE = 30.0
 LONGEST_PAUSE = 5.0
+ADDRESS_FORM = "it is postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with reserved characters of the password percent-encoded"
 SCHEMA = "stepwell"
 MAX_SCHEMA = 63
 
@@ -43,8 +44,17 @@ class Address:
 
 
 def parse_address(dsn: str) -> Address:
-    """Take `schema`, `pooler` and `reads`, which are ours, out of a `postgresql://` address."""
-    parts = urlsplit(dsn)
+    """Take `schema`, `pooler` and `reads`, which are ours, out of a `postgresql://` address; raise StoreError."""
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
+        raise AddressRefused(f"the store's address has a host that can't be read; {ADDRESS_FORM}") from None
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise AddressRefused(f"the store's address does not begin with postgresql://; {ADDRESS_FORM}")
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not (port.isdecimal() and 0 < int(port) < 65_536):
+            raise AddressRefused(f"the store's address has a port that is no number from 1 to 65535; {ADDRESS_FORM}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     pooler = options.pop("pooler", "0").lower() in {"1", "true", "yes", "on"}
     reads = options.pop("reads", "1")
@@ -77,7 +87,7 @@ def _is_closed(error: asyncpg.InterfaceError) -> bool:
 
 
 async def connect(address: Address) -> Connection:
-    """One connection with the timeouts that every one has; raise StoreUnavailable if there is none to be had."""
+    """One connection with the timeouts that every one has; raise StoreUnavailable if there is none to be had now."""
     # A pooler knows no settings of a session, so there it is the role's own that hold (docs: PgBouncer).
     settings = (
         {}
@@ -96,6 +106,9 @@ async def connect(address: Address) -> Connection:
         return await open_connection(
             address.dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=settings, **more
         )
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        what = "database" if isinstance(error, asyncpg.InvalidCatalogNameError) else "user or password"
+        raise AddressRefused(f"Postgres refuses the {what} of this address ({error.sqlstate})") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise translated(error) from error
 
