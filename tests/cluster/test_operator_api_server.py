@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from cluster.harness.api import Api
@@ -29,6 +29,11 @@ AWAY = 60.0 if os.environ.get("STEPWELL_LONG") == "1" else 20.0
 SURVIVES = {"STEPWELL_LEASE": "120s"}
 BURST, A_SECOND = 60, 20
 """A fault may cost so many calls, and so many more for each second that it lasts."""
+
+
+def also(*values: object) -> Any:
+    """A variant that a longer run has time for."""
+    return pytest.param(*values, marks=pytest.mark.long)
 
 
 @pytest.fixture
@@ -135,7 +140,7 @@ def converged(place: Place, name: str, before: str, seconds: float = 30) -> None
     place.until(name, lambda one: one["status"].get("readyReplicas") == 2 and len(one["status"]["revisions"]) == 1, seconds)
 
 
-@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize("how", ["kill", also("stop")])
 def test_a_server_that_was_away(
     control_plane: ControlPlane, installed: Installed, proxy: FaultProxy, place: Place, how: str
 ) -> None:
@@ -249,7 +254,7 @@ class FirstTry:
         return self.tries[seen.method, seen.path] == 1
 
 
-@pytest.mark.parametrize("code", [409, 429, 503])
+@pytest.mark.parametrize("code", [409, also(429), also(503)])
 def test_every_write_is_refused_once(installed: Installed, proxy: FaultProxy, place: Place, code: int) -> None:
     """Whichever write is refused at first, with whichever code, is made the next time."""
     here = f"/namespaces/{place.namespace}/"
@@ -262,7 +267,7 @@ def test_every_write_is_refused_once(installed: Installed, proxy: FaultProxy, pl
     assert len([path for (_, path), times in first.tries.items() if times > 1 and "/events" not in path]) > 8
 
 
-@pytest.mark.parametrize("code", [429, 500])
+@pytest.mark.parametrize("code", [500, also(429)])
 def test_every_read_is_refused_once(installed: Installed, proxy: FaultProxy, place: Place, code: int) -> None:
     """Whichever read is refused at first, lists, watches and the lease's too, the operator leads, hears and converges."""
     first = FirstTry(lambda seen: seen.method == "GET")
@@ -274,7 +279,7 @@ def test_every_read_is_refused_once(installed: Installed, proxy: FaultProxy, pla
     assert len([times for times in first.tries.values() if times > 1]) > 10
 
 
-@pytest.mark.parametrize(("code", "retry_after", "most"), [(409, None, 30), (500, None, 30), (429, 4, 10)])
+@pytest.mark.parametrize(("code", "retry_after", "most"), [(409, None, 30), also(500, None, 30), (429, 4, 10)])
 def test_refused_writes_make_no_hot_loop(
     installed: Installed, proxy: FaultProxy, place: Place, code: int, retry_after: int | None, most: int
 ) -> None:
