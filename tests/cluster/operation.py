@@ -21,7 +21,9 @@ from typing import Any, Self, TypeVar
 import httpx
 from cluster.harness.api import Api, Object, Refused
 
+from stepwell.ids import Ids
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.records import Pile, Start, TriggerKind
 from stepwell_operator import rights
 
 T = TypeVar("T")
@@ -344,6 +346,20 @@ class Place:
                 await store.close()
 
         return asyncio.run(asked())
+
+    def start_run(self, name: str, events: bytes = b"[{}]", wait: float = 3600.0) -> str:
+        """Start a run on the function's current revision, as the gateway would; it is due after `wait` seconds. Its id."""
+
+        async def ask(store: PostgresStore) -> str:
+            row = next(one for one in (await store.registry()).functions if one.function_id == name)
+            now = time.time_ns() // 1000
+            run_id = Ids().ulid(now // 1000)
+            due = now + int(wait * 1e6)
+            start = Start(run_id, name, row.revision, row.pool, TriggerKind.INVOKE, events, (), now, due)
+            await store.commit(Pile(starts=(start,)))
+            return run_id
+
+        return self.store(ask)
 
     def events(self, name: str) -> list[str]:
         """The reasons of a function's Events."""

@@ -19,6 +19,7 @@ from cluster.harness.api import Api, Refused
 from cluster.harness.control_plane import ControlPlane
 from cluster.harness.control_plane import control_plane as run_control_plane
 from cluster.harness.program import free_ports
+from cluster.scripts import run_script
 from cluster.toolchain.build import TOOLS, CannotBuild, build
 
 pytestmark = pytest.mark.cluster
@@ -239,7 +240,7 @@ def function(name: str, finalizers: list[str]) -> dict[str, Any]:
 
 def _make_password(api: Api, namespace: str, place: Path) -> subprocess.CompletedProcess[str]:
     more = {"SECRET": "stepwell-postgres", "NAMESPACE": namespace, "PLACE": str(place)}
-    return _as_account(api, (namespace, "stepwell-postgres"), "make_password.py", more, place.parent)
+    return run_script(api, (namespace, "stepwell-postgres"), "make_password.py", more, place.parent)
 
 
 def _clean_up(api: Api, chart: Chart, release: str, folder: Path, *watched: str) -> subprocess.CompletedProcess[str]:
@@ -251,23 +252,9 @@ def _clean_up(api: Api, chart: Chart, release: str, folder: Path, *watched: str)
         if one["metadata"].get("annotations", {}).get("helm.sh/hook") == "post-delete" and one["kind"] != "Job"
     ]
     api.apply(*hooks)
-    done = _as_account(api, (release, "stepwell-cleanup"), "release_finalizers.py", {"NAMESPACES": ",".join(watched)}, folder)
+    done = run_script(api, (release, "stepwell-cleanup"), "release_finalizers.py", {"NAMESPACES": ",".join(watched)}, folder)
     api.kubectl("delete", "-f", "-", stdin=yaml.safe_dump_all(hooks))
     return done
-
-
-def _as_account(
-    api: Api, account: tuple[str, str], script: str, more: dict[str, str], folder: Path
-) -> subprocess.CompletedProcess[str]:
-    """Run one of the chart's scripts with a ServiceAccount's token in the place where a pod has it."""
-    config = yaml.safe_load(api.as_service_account(*account, folder).read_text(encoding="utf-8"))
-    cluster = config["clusters"][0]["cluster"]
-    (folder / "token").write_text(config["users"][0]["user"]["token"], encoding="utf-8")
-    (folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
-    host, _, port = cluster["server"].removeprefix("https://").rpartition(":")
-    env = {"ACCOUNT": str(folder), "KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port, **more}
-    command = [sys.executable, "-I", "-c", (CHART / "files" / script).read_text(encoding="utf-8")]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=env)
 
 
 @pytest.mark.parametrize("name", SETS)

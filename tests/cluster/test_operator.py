@@ -9,7 +9,7 @@ from cluster.harness.api import Api
 from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says, waiting
 
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import Registry, Start, TriggerKind
+from stepwell.store.records import Registry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 OTHER = "async def main(ctx):\n    return 2\n"
@@ -50,24 +50,6 @@ def registry(place: Place) -> Registry:
 
     async def ask(store: PostgresStore) -> Registry:
         return await store.registry()
-
-    return place.store(ask)
-
-
-def start_run(place: Place, name: str) -> str:
-    """Start a run on the function's current revision, as the gateway would; its id."""
-    from stepwell.ids import Ids
-    from stepwell.store.records import Pile
-
-    async def ask(store: PostgresStore) -> str:
-        row = next(one for one in (await store.registry()).functions if one.function_id == name)
-        import time
-
-        now = time.time_ns() // 1000
-        run_id = Ids().ulid(now // 1000)
-        start = Start(run_id, name, row.revision, row.pool, TriggerKind.INVOKE, b"[{}]", (), now, now + 3_600_000_000)
-        await store.commit(Pile(starts=(start,)))
-        return run_id
 
     return place.store(ask)
 
@@ -153,7 +135,7 @@ def test_runs_keep_their_revision(place: Place) -> None:
     place.apply(function("one"))
     first = place.ready("one")["status"]["currentRevision"]
     [old] = place.runners()
-    start_run(place, "one")
+    place.start_run("one")
     place.apply(function("one", OTHER))
     draining = place.until("one", says("Draining", "True", "RevisionsDraining"))
     second = draining["status"]["currentRevision"]
@@ -243,10 +225,10 @@ def test_a_rollback_promotes_the_old_revision(place: Place) -> None:
     """Going back to code that was there before makes that very revision current again, at once where its pods still run."""
     place.apply(function("one"))
     first = place.ready("one")["status"]["currentRevision"]
-    start_run(place, "one")
+    place.start_run("one")
     place.apply(function("one", OTHER))
     second = place.until("one", says("Draining", "True"))["status"]["currentRevision"]
-    start_run(place, "one")
+    place.start_run("one")
     place.apply(function("one"))
     back = place.until("one", lambda one: one["status"].get("currentRevision") == first)
     assert {one["id"]: one["phase"] for one in back["status"]["revisions"]} == {first: "Current", second: "Draining"}
@@ -258,10 +240,10 @@ def test_too_many_revisions_are_refused(place: Place) -> None:
     """At the cap a new revision is refused loudly, what runs goes on, and it is taken as soon as an old one has drained."""
     place.apply(function("one", revisions={"max": 2}))
     place.ready("one")
-    start_run(place, "one")
+    place.start_run("one")
     place.apply(function("one", OTHER, revisions={"max": 2}))
     second = place.until("one", says("Draining", "True"))["status"]["currentRevision"]
-    start_run(place, "one")
+    place.start_run("one")
     place.apply(function("one", "async def main(ctx):\n    return 3\n", revisions={"max": 2}))
     said = place.until("one", says("Progressing", "False", "RevisionLimitReached"))
     assert condition(said, "Ready")["reason"] == "RevisionLimitReached"
@@ -278,7 +260,7 @@ def test_replace_moves_runs_to_the_new_revision(place: Place) -> None:
     place.apply(function("one", revisions={"strategy": "Replace"}))
     place.ready("one")
     [old] = place.runners()
-    start_run(place, "one")
+    place.start_run("one")
     place.apply(function("one", OTHER, revisions={"strategy": "Replace"}))
     eventually(lambda: set(place.runners()) and old not in place.runners())
     [new] = place.runners()
@@ -329,7 +311,7 @@ def test_a_deleted_function_leaves_nothing(place: Place) -> None:
     """Deleting a function stops its starts, cancels its runs, and takes its children; the last one takes the gateway along."""
     place.apply(function("one"))
     place.ready("one")
-    run_id = start_run(place, "one")
+    run_id = place.start_run("one")
     dsn = place.dsn()
     place.delete("one")
     eventually(lambda: not place.runners())
@@ -357,7 +339,7 @@ def test_a_function_that_drains_waits_for_its_runs(place: Place) -> None:
     place.apply(function("one", deletionPolicy="Drain"))
     place.ready("one")
     assert place.read("one")["metadata"]["finalizers"] == ["stepwell.dev/drain"]
-    start_run(place, "one")
+    place.start_run("one")
     place.delete("one")
     eventually(lambda: "DeletionBlocked" in place.events("one"))
     assert not any(row.active for row in registry(place).functions)

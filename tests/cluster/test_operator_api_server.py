@@ -19,9 +19,8 @@ from cluster.harness.faults import FOR_EVER, Seen, Which, everything, watches, w
 from cluster.harness.proxy import FaultProxy
 from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says
 
-from stepwell.ids import Ids
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import Pile, Registry, Start, TriggerKind
+from stepwell.store.records import Registry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 OTHER = "async def main(ctx):\n    return 2\n"
@@ -113,20 +112,6 @@ def registry(place: Place) -> Registry:
     return place.store(ask)
 
 
-def start_run(place: Place, name: str) -> str:
-    """Start a run as the gateway would; its id."""
-
-    async def ask(store: PostgresStore) -> str:
-        row = next(one for one in (await store.registry()).functions if one.function_id == name)
-        now = time.time_ns() // 1000
-        run_id = Ids().ulid(now // 1000)
-        start = Start(run_id, name, row.revision, row.pool, TriggerKind.INVOKE, b"[{}]", (), now, now + 3_600_000_000)
-        await store.commit(Pile(starts=(start,)))
-        return run_id
-
-    return place.store(ask)
-
-
 def edited(place: Place, name: str = "one", seconds: float = 30) -> None:
     """Other code, twice the pods: applied, and the old revision gone."""
     before = place.read(name)["status"]["currentRevision"]
@@ -157,7 +142,7 @@ def test_a_server_that_was_away(
         assert set(restarts.codes) == {3}
         place.apply(function("one", OTHER, functionId="uno", replicas=2))
         converged(place, "one", before)
-        start_run(place, "uno")
+        place.start_run("uno")
         place.until("one", lambda one: one["status"]["runs"]["active"] == 1)
 
 
@@ -188,7 +173,7 @@ def test_what_went_unseen_and_is_forgotten(
         for name in ("kept", "gone", "again"):
             place.apply(function(name, CODE.replace("1", str(len(name)))))
         before = {name: place.ready(name)["status"]["currentRevision"] for name in ("kept", "gone", "again")}
-        run_id = start_run(place, "gone")
+        run_id = place.start_run("gone")
         with calm(proxy):
             proxy.answer(503, Which(everything, times=FOR_EVER))
             proxy.cut_connections()

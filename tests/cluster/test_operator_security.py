@@ -27,9 +27,8 @@ from cluster.operation import (
     says,
 )
 
-from stepwell.ids import Ids
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import Pile, RunRow, Start, TriggerKind
+from stepwell.store.records import RunRow
 from stepwell_operator import rights
 from stepwell_operator.provision import schema_of
 
@@ -188,7 +187,7 @@ def test_a_handler_reaches_no_other_namespaces_rows(place: Place, other: Place, 
     [pool] = place.runners()
     code = tmp_path / "code.py"
     code.write_text(SPY.format(statements=statements), encoding="utf-8")
-    started = _start(place, "spy", b'[{"id":"e","name":"go","data":{},"ts":0}]')
+    started = place.start_run("spy", b'[{"id":"e","name":"go","data":{},"ts":0}]', wait=0)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("STEPWELL_")},
         "STEPWELL_STORE": place.dsn(),
@@ -206,18 +205,6 @@ def test_a_handler_reaches_no_other_namespaces_rows(place: Place, other: Place, 
         runner.wait(20)
     assert ended.value is not None
     assert set(json.loads(ended.value)) <= {"42501", "0LP01"}, ended
-
-
-def _start(place: Place, name: str, given: bytes) -> str:
-    async def ask(store: PostgresStore) -> str:
-        row = next(one for one in (await store.registry()).functions if one.function_id == name)
-        now = time.time_ns() // 1000
-        run_id = Ids().ulid(now // 1000)
-        start = Start(run_id, name, row.revision, row.pool, TriggerKind.INVOKE, given, (), now, now)
-        await store.commit(Pile(starts=(start,)))
-        return run_id
-
-    return place.store(ask)
 
 
 def _ended(place: Place, run_id: str) -> RunRow | None:
@@ -259,7 +246,7 @@ def test_nothing_confidential_is_told(place: Place, operator: OperatorProcess) -
     ]
     place.apply(function("one", code, runner={"env": env, "annotations": {"note": CANARY}}))
     place.ready("one")
-    run_id = _start(place, "one", json.dumps([{"name": "go", "data": {"card": CANARY}}]).encode())
+    run_id = place.start_run("one", json.dumps([{"name": "go", "data": {"card": CANARY}}]).encode(), wait=0)
     place.until("one", lambda one: one["status"]["runs"]["active"] == 1)
     secret(
         place,
