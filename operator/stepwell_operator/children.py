@@ -76,6 +76,11 @@ class Children:
         )
         return await self._ensure(gateway_objects(spec, owners))
 
+    def has_gateway(self, namespace: str, store: str) -> bool:
+        """Whether a pod of a well's gateway is ready."""
+        child = self._world.deployment(namespace, named(GATEWAY, store))
+        return child is not None and child.ready > 0
+
     async def drop_gateway(self, namespace: str, store: str) -> None:
         """Delete a well's gateway."""
         await self._delete(namespace, named(GATEWAY, store), GATEWAY_KINDS)

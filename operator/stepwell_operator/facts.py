@@ -21,6 +21,8 @@ class WellFacts:
     message: str = "the well is being made"
     secret: str = ""
     digest: str = ""
+    gateway: bool = False
+    """Whether the gateway has a ready pod."""
     registry_version: int = -1
     functions: dict[str, FunctionRow] = field(default_factory=dict[str, FunctionRow])
     revisions: dict[str, Sequence[RevisionRow]] = field(default_factory=dict[str, "Sequence[RevisionRow]"])

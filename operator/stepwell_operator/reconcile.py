@@ -332,11 +332,12 @@ class Reconciler:
             return None
         owners = owners_of(users[:SHARED_OWNERS]) if len(users) <= SHARED_OWNERS else []
         before = self.wells.facts(namespace, store)
-        was = (before.reason, before.message, before.digest)
+        was = (before.reason, before.message, before.digest, before.gateway)
         facts = await self.wells.prepare(namespace, store, self.world.stores.get((namespace, store)), owners)
         if facts.secret:
             await self.children.ensure_gateway(facts, owners)
-        if (facts.reason, facts.message, facts.digest) != was:
+        facts.gateway = self.children.has_gateway(namespace, store)
+        if (facts.reason, facts.message, facts.digest, facts.gateway) != was:
             self.look_for_orphans(facts)
             if was[0] != "Pending":  # whoever came first waits for this
                 self.look_at(users)

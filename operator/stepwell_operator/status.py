@@ -73,7 +73,7 @@ def _conditions(seen: Observed, made: Plan, trouble: Trouble | None, refused: st
     store = Condition("StoreReady", _truth(seen.well.ready), seen.well.reason, f"{seen.well.message}{warning}")
     runners = _runners(seen, made, trouble, refused)
     suspended = _suspended(seen)
-    yield _ready(made, accepted, store, runners, suspended)
+    yield _ready(made, accepted, store, runners, suspended, gateway=seen.well.gateway)
     yield accepted
     yield store
     yield runners
@@ -84,7 +84,7 @@ def _conditions(seen: Observed, made: Plan, trouble: Trouble | None, refused: st
 
 
 def _ready(  # noqa: PLR0911 - a list of reasons, in order
-    made: Plan, accepted: Condition, store: Condition, runners: Condition, suspended: Condition
+    made: Plan, accepted: Condition, store: Condition, runners: Condition, suspended: Condition, *, gateway: bool
 ) -> Condition:
     if accepted.status != "True":
         return Condition("Ready", "False", "SpecInvalid", accepted.message)
@@ -99,6 +99,8 @@ def _ready(  # noqa: PLR0911 - a list of reasons, in order
     if runners.status != "True":
         reason = "NoRunners" if made.phase is Phase.CURRENT else "RolloutInProgress"
         return Condition("Ready", "False", reason, runners.message)
+    if not gateway:
+        return Condition("Ready", "False", "NoGateway", "no pod of the gateway is ready: events and ticks wait, runs go on")
     if made.phase is Phase.COMING:
         return Condition("Ready", "True", "RolloutInProgress", "the revision before serves until the new one's pods are ready")
     return Condition("Ready", "True", "Available", "events and ticks start runs")

@@ -56,7 +56,7 @@ def well_of(
     row: FunctionRow | None = None, revisions: Iterable[Target] = (), work: Iterable[RevisionWork] | None = ()
 ) -> WellFacts:
     """A well that answers; `work` None: it hasn't told what runs."""
-    facts = WellFacts("shop", "default", READY, "fine", "stepwell-store", "d1")
+    facts = WellFacts("shop", "default", READY, "fine", "stepwell-store", "d1", gateway=True)
     facts.functions = {row.function_id: row} if row is not None else {}
     rows = [revision_row(one) for one in revisions]
     facts.revisions = {row.function_id: [one for one in rows if one.function_id == row.function_id] for row in rows}

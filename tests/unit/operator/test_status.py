@@ -49,6 +49,7 @@ REFUSED = observed(
 INVALID = observed(Fault("InvalidCron", "spec.triggers[0].cron: no"), well_of(function_row(ONE), [ONE]), [child_of(ONE.pool_id)])
 NO_STORE = observed(ONE, WellFacts("shop", "default", "Unreachable", "it doesn't answer"), [child_of(ONE.pool_id)])
 NOTHING = observed(ONE, well_of(), [])
+NO_GATEWAY = observed(ONE, replace(well_of(function_row(ONE), [ONE]), gateway=False), [child_of(ONE.pool_id)])
 ZERO = observed(
     target_at(1, replicas=0), well_of(function_row(target_at(1, replicas=0)), [ONE]), [child_of(ONE.pool_id, ready=0, desired=0)]
 )
@@ -56,7 +57,7 @@ PAUSED = target_at(1, suspend=True)
 SUSPENDED = observed(PAUSED, well_of(function_row(PAUSED, active=False), [ONE]), [child_of(ONE.pool_id)])
 ALL = {
     "well": WELL, "coming": COMING, "drains": DRAINS, "refused": REFUSED, "invalid": INVALID, "no store": NO_STORE,
-    "nothing": NOTHING, "zero": ZERO, "suspended": SUSPENDED,
+    "nothing": NOTHING, "no gateway": NO_GATEWAY, "zero": ZERO, "suspended": SUSPENDED,
 }  # fmt: skip
 
 
@@ -68,6 +69,7 @@ ALL = {
             ("True", "Available"),
             {"RunnersAvailable": ("True", "MinimumReplicasAvailable"), "Progressing": ("False", "Complete")},
         ),
+        ("no gateway", ("False", "NoGateway"), {"RunnersAvailable": ("True", "MinimumReplicasAvailable")}),
         ("coming", ("True", "RolloutInProgress"), {"Progressing": ("True", "NewRevision")}),
         ("drains", ("True", "Available"), {"Draining": ("True", "RevisionsDraining")}),
         (
