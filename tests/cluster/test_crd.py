@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,6 +13,7 @@ import yaml
 from cluster.harness.api import Api, Refused
 from crd_cases import SOURCE, Case, cases, document
 from crd_documents import VARIANTS, with_junk
+from docs.blocks import PAGES, blocks_of
 
 from stepwell.errors import SpecError
 from stepwell.spec.manifest import parse_manifest
@@ -329,10 +330,30 @@ def test_conditions_are_merged_by_type(api: Api, namespace: str) -> None:
     assert [one["type"] for one in api.get(path)["status"]["conditions"]] == ["Ready", "Reachable"]
 
 
-def test_an_example_is_accepted_as_it_is(api: Api) -> None:
-    """A manifest of the examples passes strict validation."""
-    path = ROOT / "examples" / "orders" / "thank-customer.yaml"
-    try_out(api, "default", yaml.safe_load(path.read_text(encoding="utf-8")))
+def shown() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every manifest that people are shown, with its place: of README, docs and examples."""
+    texts = [(block.place, block.text) for page in PAGES for block in blocks_of(page) if block.language == "yaml"]
+    texts += [(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in ROOT.glob("examples/**/*.yaml")]
+    for place, text in texts:
+        for found in yaml.safe_load_all(text):
+            for one in found if isinstance(found, list) else [found]:
+                if isinstance(one, dict) and str(one.get("apiVersion", "")).startswith("stepwell.dev/"):
+                    yield f"{place} {one['kind']}", one
+
+
+SHOWN = dict(shown())
+
+
+@pytest.mark.parametrize("place", SHOWN)
+def test_what_is_shown_is_accepted_as_it_is(api: Api, place: str) -> None:
+    """Every manifest of README, docs and examples passes strict validation."""
+    try_out(api, "default", SHOWN[place])
+
+
+def test_manifests_are_shown() -> None:
+    """The pages that must show one do."""
+    pages = {place.partition(":")[0].partition(" ")[0] for place in SHOWN}
+    assert pages >= {"docs/reference/manifest.md", "docs/how-to/install.md", "examples/cluster/orders.yaml"}
 
 
 ONLY_MODELS = re.compile(r"column \d|from 1s to 5m|longer than 0|too long|never fires|cron|not null")
