@@ -66,7 +66,7 @@ class Release:
 
     def rolled_out(self) -> None:
         """Wait for the operator."""
-        done = self.api.try_kubectl("-n", NAMESPACE, "rollout", "status", "deploy/stepwell-operator", "--timeout=90s")
+        done = self.api.try_kubectl("-n", NAMESPACE, "rollout", "status", "deploy/stepwell-operator", "--timeout=180s")
         assert done.returncode == 0, f"{done.stderr}\n{self.log()}"
 
     def scale(self, replicas: int) -> None:
@@ -133,7 +133,7 @@ class Town(Place):
     def learn(self) -> str:
         """Ask the API server for all that is needed to do without it; gives the key for events."""
         self.dsn()
-        assert self.gateway.get("/ready").status_code == 200
+        assert self.gateway.base_url
         return self.key("event-key")
 
     @property
@@ -144,7 +144,14 @@ class Town(Place):
             headers = {"Authorization": f"Bearer {self.key('key')}"}
             base = f"http://127.0.0.1:{self.node.reach(address, 8288)}"
             self._gateway = httpx.Client(base_url=base, headers=headers, timeout=20, trust_env=False)
+            eventually(self._is_answered, 30)  # a Service leads to a pod some time after that is ready
         return self._gateway
+
+    def _is_answered(self) -> bool:
+        try:
+            return self.gateway.get("/ready").status_code == 200
+        except httpx.TransportError:
+            return False
 
     def key(self, name: str) -> str:
         """A key out of the Secret `stepwell-gateway`."""
