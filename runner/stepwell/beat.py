@@ -13,7 +13,6 @@ from typing import Protocol
 import structlog
 
 from stepwell.engine.crashpoint import crashpoint
-from stepwell.errors import StoreError
 from stepwell.store.protocol import Store
 
 LOOK = 0.5
@@ -80,8 +79,8 @@ class Beat:
         crashpoint("beat-before")
         try:
             kept = self._store.beat(self._runner_id, round(self._lease.total_seconds() * 1_000_000))
-        except StoreError as error:
-            self._log.warning("the lease could not be renewed", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the next beat may get through, and without this thread there is none
+            self._log.warning("the lease could not be renewed", error=str(error) or type(error).__name__)
             return
         crashpoint("beat-after")
         if self._stopped.is_set():

@@ -58,7 +58,7 @@ class StepError(StepwellError):
         self.cause = cause
 
 
-class SpecError(StepwellError):
+class SpecError(NonRetriableError):
     """A function's definition is wrong. `path` is where (`triggers[0].if`), `column` the place in an expression (from 1)."""
 
     code = "DF0201"

@@ -59,7 +59,7 @@ def _cause(error: BaseException, seen: list[BaseException]) -> dict[str, Any] | 
     recorded = getattr(error, "cause", None)
     if isinstance(recorded, Cause):
         return _of_record(recorded, len(seen))
-    inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    inner = error.__cause__ or _first(error) or (None if error.__suppress_context__ else error.__context__)
     if inner is None or len(seen) > MAX_CAUSES or any(inner is one for one in seen):
         return None
     document = _said(inner)
@@ -67,6 +67,11 @@ def _cause(error: BaseException, seen: list[BaseException]) -> dict[str, Any] | 
     if deeper is not None:
         document["cause"] = deeper
     return document
+
+
+def _first(error: BaseException) -> BaseException | None:
+    """The first error of a group: its own message says no more than that there are some."""
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions[0] if isinstance(error, BaseExceptionGroup) else None
 
 
 def _of_record(cause: Cause, depth: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from stepwell import values
 from stepwell.clock import from_datetime
 from stepwell.engine import steps
-from stepwell.engine.events import NewEvent, refuse_ours
+from stepwell.engine.events import NewEvent, parse_event, refuse_ours
 from stepwell.engine.execution import Pass
 from stepwell.errors import SpecError, StepError, StepMisuse
 from stepwell.event import Event, event_of
@@ -119,7 +119,7 @@ class Step:
     async def send_event(self, id: str, events: "Event[Any] | Sequence[Event[Any]]") -> list[str]:
         """Send one event or several in this step's own commit; their ids. Sent again after a crash they are the same events."""
         many: Sequence[Event[Any]] = events if isinstance(events, Sequence) else [events]
-        offered = [NewEvent(one.name, one.data, one.id, one.ts, one.v) for one in many]
+        offered = [_offered(one, f"step {id!r}: events[{place}]") for place, one in enumerate(many)]
         refuse_ours(offered)
         return cast("list[str]", _result(await steps.send_event(self._pass, id, offered)))
 
@@ -144,8 +144,17 @@ class Step:
     ) -> Any:
         """Run another function (or its id, wherever it runs) and give back what it returns; StepError if it fails."""
         target = function if isinstance(function, str) else function.id
+        if not isinstance(cast("object", data or {}), Mapping):
+            raise SpecError("the data of an invoked function is a JSON object", f"step {id!r}: data")
         hint = values.UNTYPED if isinstance(function, str) else function.returns
         return _result(await steps.invoke(self._pass, id, target, data or {}, parse_duration(timeout)), hint)
+
+
+def _offered(event: Event[Any], path: str) -> NewEvent:
+    """The event as the engine takes it, held to what the gateway asks of one from outside."""
+    if not isinstance(cast("object", event), Event):
+        raise SpecError(f"an event is a stepwell.Event, not {type(event).__name__}", path)
+    return parse_event({"name": event.name, "data": event.data, "id": event.id, "ts": event.ts, "v": event.v}, path)
 
 
 def _result(row: StepRow, hint: Any = values.UNTYPED) -> Any:

@@ -27,7 +27,7 @@ from stepwell.engine.crashpoint import crashpoint
 from stepwell.engine.execution import Code, Deps, Execution
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
-from stepwell.errors import StoreUnavailable
+from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.invoke import LocalCode
 from stepwell.revision import revision_of
 from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, Parked, RunnerRow, Start, StartResult, Turn
@@ -114,6 +114,7 @@ class Worker:
             over=self._over,
             wake=self._wake,
             lease_holds=self._lease_holds,
+            doubt=self._doubt,
             in_thread=self._in_thread,
         )
         self._lease_until = FOREVER
@@ -204,7 +205,9 @@ class Worker:
                 self._nudged.clear()
                 more = await self._ask()
                 pause = 0.05
-            except StoreUnavailable:
+            except StoreError as error:
+                if not isinstance(error, StoreUnavailable):
+                    self._log.error("the store refused a claim; it is asked again", error=str(error))
                 self.asking = False
                 await asyncio.sleep(pause * (0.5 + self._random.random()))
                 pause = min(pause * 2, 5.0)
@@ -243,18 +246,18 @@ class Worker:
         return bool(result.claimed) and self._room() > 0
 
     def _doubt(self) -> None:
-        """A claim broke off: look for a while, since a commit that is still on its way may land later."""
+        """The store may hold runs for this runner that it doesn't know: look for a while, since a commit may land later."""
         self._doubt_until = self.well.clock.now() + 2 * round(self.options.lease.total_seconds() * SECOND)
 
     async def _own_up(self, now: int) -> None:
-        """Hand back runs that are leased to this runner and that it knows nothing of: the answer to their claim was lost."""
+        """Hand back runs that are leased to this runner and that it knows nothing of, or dropped: nobody else would take them."""
         if now >= self._doubt_until:
             return
         held = await self.well.store.held(self.runner_id)
         unknown = [(run_id, epoch) for run_id, epoch in held if run_id not in self.running and run_id not in self._reserved]
         if unknown:
             await self.well.store.hand_back(self.runner_id, unknown, self.well.clock.pinned())
-            self._log.warning("handed back runs whose claim went unanswered", runs=len(unknown))
+            self._log.warning("handed back runs that this runner held and doesn't execute", runs=len(unknown))
 
     def _claim(self, room: int, *, sweep: bool) -> Claim:
         limits = self.well.registry.limits
@@ -307,9 +310,14 @@ class Worker:
             self.well.spawn(self._begin_cold(cold))
 
     async def _begin_cold(self, cold: Sequence[Claimed]) -> None:
-        journals = await self._journals([one.run_id for one in cold])
+        try:
+            journals = await self._journals([one.run_id for one in cold])
+        except StoreError:
+            self._doubt()
+            raise
+        finally:
+            self._reserved.difference_update(one.run_id for one in cold)
         for one in cold:
-            self._reserved.discard(one.run_id)
             journal = journals.get(one.run_id)
             if journal is not None and not self._stopping:
                 self._begin(one, journal)
@@ -321,6 +329,8 @@ class Worker:
             return
         execution = Execution(code, claimed, journal, self._deps, self.well.metrics.of(claimed.function_id))
         self.running[claimed.run_id] = execution
+        if self._stopping:
+            execution.drain()
         execution.begin()
 
     def _put_back(self, claimed: Claimed) -> None:
@@ -354,7 +364,7 @@ class Worker:
         self._left.set()
         now = self.well.clock.now()
         soon = park.due - now <= WARM_FOR or park.state is Parked.WAITING
-        if self._stopping or not soon:
+        if self._stopping or not soon or execution.spoiled:
             execution.put_away()
         else:
             self.warm[execution.run_id] = execution
@@ -450,6 +460,7 @@ class Worker:
         for execution in list(self.running.values()):
             execution.metrics.lease_lost()
             execution.lose()
+        self._doubt()  # what no sweep has freed is this runner's again once it enrols
         await self._enrol()
         self._nudge()
 

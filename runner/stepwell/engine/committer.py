@@ -185,15 +185,12 @@ class Committer:
             patient = [op for op in ops if op.patient]
             if patient:
                 await self._retry(patient)
-        except (StoreError, StepwellError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the one operation behind it fails alone
             if len(ops) == 1:
-                _fail(ops, error)
+                _fail(ops, error if isinstance(error, StepwellError) else StoreError(f"the commit broke: {error!r}"))
                 return
             await self._flush(ops[: len(ops) // 2])
             await self._flush(ops[len(ops) // 2 :])
-        except Exception as error:
-            _fail(ops, StoreError(f"the commit broke: {error!r}"))
-            raise
 
     async def _retry(self, ops: list[Op]) -> None:
         pause = 0.05
@@ -204,7 +201,7 @@ class Committer:
                 await self._write(ops)
             except StoreUnavailable:
                 continue
-            except StoreError:
+            except Exception:  # noqa: BLE001 - the flush halves them until the bad one stands alone
                 await self._flush(ops)
             return
 

@@ -54,7 +54,7 @@ def parse_event(obj: object, path: str = "event") -> NewEvent:
     if not isinstance(data, Mapping):
         raise SpecError("must be a JSON object", f"{path}.data")
     return NewEvent(
-        name=_name(event.get("name"), f"{path}.name"),
+        name=check_name(event.get("name"), f"{path}.name"),
         data=cast("Mapping[str, Any]", data),
         id=_id(event.get("id"), f"{path}.id"),
         ts=_ts(event.get("ts"), f"{path}.ts"),
@@ -92,7 +92,8 @@ def system_event(name: str, event_id: str, data: Mapping[str, Any], now: int, id
     return make_fact(NewEvent(name, data, id=event_id), now, ids)
 
 
-def _name(name: object, path: str) -> str:
+def check_name(name: object, path: str) -> str:
+    """An event's name; SpecError for what none can have."""
     if not isinstance(name, str) or not name:
         raise SpecError('an event needs a name, such as "order/created"', path)
     if len(name) > MAX_NAME:

@@ -22,9 +22,9 @@ from stepwell.clock import Clock
 from stepwell.engine.committer import Done, Op
 from stepwell.engine.events import Fact
 from stepwell.engine.registry import KnownRegistry
-from stepwell.engine.retry import next_try
+from stepwell.engine.retry import consists_of, next_try
 from stepwell.engine.run import RunStatus
-from stepwell.errors import StepError, StepMisuse, StoreError, TooLarge
+from stepwell.errors import NonRetriableError, StepError, StepMisuse, StoreError, TooLarge
 from stepwell.ids import Ids
 from stepwell.metrics import FunctionMetrics
 from stepwell.spec.duration import microseconds
@@ -72,6 +72,8 @@ class Deps:
     over: Callable[["Execution", End | None], None]
     wake: Callable[["Execution"], None]
     lease_holds: Callable[[], bool]
+    doubt: Callable[[], None]
+    """Told where a run is dropped that the store may still hold leased to this runner."""
     in_thread: Callable[[Callable[[], object]], Awaitable[object]]
 
 
@@ -166,6 +168,8 @@ class Execution:
         self.leased = True
         self.draining = False
         self.is_over = False
+        self.spoiled = False
+        """Whether memory holds what the store refused, so that only the journal tells the truth."""
         self.passing: Pass | None = None
         self.unwritten = Unwritten()
         self.began = deps.clock.now()
@@ -229,10 +233,11 @@ class Execution:
         fresh = self.claimed.attempt_steps == len(self.memo)
         attempt = self.claimed.attempt if fresh else 0
         spec = self.code.spec
-        final = isinstance(error, StepError)
+        told = consists_of(error, StepError)  # each is in the journal already
+        final = consists_of(error, StepError, NonRetriableError)
         due = None if final else next_try(error, spec.backoff, attempt, spec.retries, self.deps.draw(), now)
         encoded = values.encode_error(error, error.attempts if isinstance(error, StepError) else attempt + 1)
-        if not final:
+        if not told:
             self.unwritten.attempts.append(AttemptRow("", 0, attempt, self.began, now, encoded, due))
         if due is None:
             return End(RunStatus.FAILED, encoded)
@@ -350,6 +355,8 @@ class Execution:
                 self.deps.wake(self)
             await self.next_write()
         if not self.deps.lease_holds():
+            # The lease may be renewed yet, with the run on it: unless it is handed back, nobody would ever take it.
+            self.deps.doubt()
             self.lose()
             raise Lost(PUT_AWAY)
 
@@ -484,7 +491,7 @@ class Execution:
         then, self._then = self._then, None
         todo, self._in_write = self._in_write, None
         if isinstance(done, Exception) or done.turn is None or todo is None:
-            self._refused(done)
+            self._refused(done, todo)
             return
         if not done.turn.landed:
             self.metrics.fenced.inc()
@@ -530,12 +537,23 @@ class Execution:
         if lost:
             self.deps.refresh(self)
 
-    def _refused(self, done: Done | Exception) -> None:
-        """The store will not take this turn: give the run back so that it is tried again, and say so."""
+    def _refused(self, done: Done | Exception, todo: Unwritten | None) -> None:
+        """The store will not take this turn: what led to it is a failed try. If it refuses even that, the run is handed back."""
         error = done if isinstance(done, Exception) else StoreError("the store gave no answer for a turn")
-        self.put_away()
-        self.deps.over(self, None)
         self.metrics.log_refused(self.run_id, error)
+        if self.is_over:
+            return
+        if self.spoiled:
+            self.put_away()
+            self.deps.doubt()
+            self.deps.over(self, None)
+            return
+        self.spoiled = True
+        self._close_pass()
+        for row in (*(todo.steps if todo is not None else ()), *self.unwritten.steps):
+            self.memo.pop((row.step_id, row.occurrence), None)
+        self.unwritten = Unwritten()
+        self._write(self._failed(error))
 
     def _wake_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -575,6 +593,7 @@ class Execution:
     def resolve(self, key: Key, row: StepRow) -> None:
         """A recorded step's result reaches the branch that waits for it."""
         self.memo[key] = row
+        self.state_size += len(row.value)
         self.waits.pop(key, None)
         self._hand_over(key, row)
 

@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import cast
 
 from stepwell.errors import NonRetriableError, RetryAfterError, SpecError
 from stepwell.spec.duration import microseconds, parse_duration
@@ -21,7 +22,7 @@ def next_try(error: BaseException, backoff: Backoff, attempt: int, retries: int,
     `draw` is a random number in [0, 1) for the jitter. An error that says when (`RetryAfterError`) is obeyed within 1 s to
     24 h; if what it says can't be read, the back-off stands in, for a wrong hint must not cost the run its retries.
     """
-    if attempt >= retries or isinstance(error, NonRetriableError):
+    if attempt >= retries or consists_of(error, NonRetriableError):
         return None
     if isinstance(error, RetryAfterError):
         try:
@@ -29,6 +30,13 @@ def next_try(error: BaseException, backoff: Backoff, attempt: int, retries: int,
         except SpecError:
             pass
     return now + microseconds(delay(backoff, attempt + 1, draw))
+
+
+def consists_of(error: BaseException, *kinds: type[BaseException]) -> bool:
+    """Whether an error is of these kinds, or a group (of a TaskGroup, say) of nothing but such errors."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(consists_of(one, *kinds) for one in cast("BaseExceptionGroup[BaseException]", error).exceptions)
+    return isinstance(error, kinds)
 
 
 def delay(backoff: Backoff, failed_attempts: int, draw: float) -> timedelta:

@@ -16,12 +16,13 @@ from stepwell import ids as identity
 from stepwell import log, values
 from stepwell.engine import dispatch
 from stepwell.engine.crashpoint import NAME, crashpoint
-from stepwell.engine.events import INVOKED, NewEvent, make_fact
+from stepwell.engine.events import INVOKED, NewEvent, check_name, make_fact
 from stepwell.engine.execution import PUT_AWAY, Execution, Key, Lost, Pass, recorded_as
 from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.retry import next_try
 from stepwell.engine.trigger import native_name
-from stepwell.errors import StepMisuse
+from stepwell.errors import SpecError, StepMisuse
+from stepwell.spec.expression import compile_filter
 from stepwell.spec.function import Backoff
 from stepwell.store.records import AttemptRow, Signal, StepKind, StepRow, TriggerKind, Wait
 
@@ -29,6 +30,7 @@ LONGEST = 366 * 86_400_000_000
 CLOSED_CALLS = 100
 """Steps that a closed pass may still ask for (in `finally:` blocks); code that goes on then is left hanging."""
 SIGNAL_NAME = "stepwell/signal"
+MAX_SIGNAL = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ async def wait_for_event(passing: Pass, step_id: str, wanted: EventWanted) -> St
     wait = execution.waits.get(key)
     if wait is None:
         execution.room_for_step()
+        _check_wanted(step_id, wanted)
         name = native_name(wanted.name)
         trigger_event = passing.execution.first_event()
         path, match, residual = dispatch.open_wait_key(wanted.if_, name, trigger_event)
@@ -172,6 +175,7 @@ async def wait_for_signal(passing: Pass, step_id: str, signal: str, timeout: tim
     wait = execution.waits.get(key)
     if wait is None:
         execution.room_for_step()
+        _check_signal(step_id, signal)
         now = execution.deps.clock.now()
         length = _microseconds(timeout)
         _check_length(step_id, length)
@@ -195,6 +199,7 @@ async def send_signal(passing: Pass, step_id: str, signal: str, data: Any) -> St
     if row is not None:
         return _replay(passing, row, StepKind.SEND_SIGNAL)
     execution.room_for_step()
+    _check_signal(step_id, signal)
     value = values.encode(data, f"step {step_id!r}: data")
     await execution.flush()
     _still_open(passing)
@@ -343,8 +348,16 @@ async def _call(passing: Pass, key: Key, body: Body, attempt: int) -> bytes:
 async def _value(execution: Execution, body: Body) -> Any:
     if _is_async(body.fn):
         return await body.fn(*body.args, **body.kwargs)
-    value = await execution.deps.in_thread(lambda: body.fn(*body.args, **body.kwargs))
+    value = await execution.deps.in_thread(lambda: _called(body))
     return await value if inspect.isawaitable(value) else value
+
+
+def _called(body: Body) -> Any:
+    try:
+        return body.fn(*body.args, **body.kwargs)
+    except StopIteration as error:
+        # A future refuses to hold one, and whoever awaits it would wait for ever; coroutines do the same (PEP 479).
+        raise RuntimeError("the step's code raised StopIteration") from error
 
 
 def _is_async(fn: Callable[..., Any]) -> bool:
@@ -382,11 +395,19 @@ async def _enter(passing: Pass, step_id: str) -> tuple[Execution, Key]:
     inside = current.get()
     if inside is not None:
         raise StepMisuse(f"step {step_id!r} is called inside step {inside.id!r}; steps don't nest: call it beside the other one")
-    if not step_id or len(step_id) > 128:
-        raise StepMisuse(f"a step id has 1 to 128 characters; {step_id[:20]!r}… has {len(step_id)}")
+    if type(step_id) is not str or not 0 < len(step_id) <= 128 or not step_id.isprintable():
+        raise _odd_id(step_id)
     if passing.shut:
         await _closed(passing)
     return passing.execution, passing.next_key(step_id)
+
+
+def _odd_id(step_id: object) -> StepMisuse:
+    if not isinstance(step_id, str):
+        return StepMisuse(f"a step id is text, not {type(step_id).__name__}: {step_id!r:.40}")
+    if 0 < len(step_id) <= 128:
+        return StepMisuse(f"a step id has printable characters only, and {step_id!r:.60} has others")
+    return StepMisuse(f"a step id has 1 to 128 characters; {step_id[:20]!r}… has {len(step_id)}")
 
 
 async def _closed(passing: Pass) -> None:
@@ -425,6 +446,24 @@ async def _parked(execution: Execution, key: Key) -> StepRow:
 def _check_length(step_id: str, length: int) -> None:
     if length > LONGEST:
         raise StepMisuse(f"step {step_id!r} would last {length // 86_400_000_000} days; the most is 366 days")
+
+
+def _check_wanted(step_id: str, wanted: EventWanted) -> None:
+    if "*" in wanted.name:
+        raise StepMisuse(f"step {step_id!r} waits for {wanted.name!r}; wildcards are for triggers, a wait names its event")
+    check_name(wanted.name, f"step {step_id!r}: event")
+    if wanted.if_ is not None:
+        try:
+            compile_filter(wanted.if_, ("event", "async"))
+        except SpecError as error:
+            raise SpecError(error.message, f"step {step_id!r}: if_", error.column) from None
+
+
+def _check_signal(step_id: str, signal: object) -> None:
+    if not isinstance(signal, str) or not 0 < len(signal) <= MAX_SIGNAL or not signal.isprintable():
+        raise StepMisuse(
+            f"step {step_id!r}: a signal's name is text of 1 to {MAX_SIGNAL} printable characters, not {signal!r:.60}"
+        )
 
 
 def _microseconds(length: timedelta) -> int:

@@ -1,9 +1,11 @@
 """A process's hold on one well: its store, its committer, the registry it knows, and what follows from every commit."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import structlog
 
 from stepwell import values
 from stepwell.clock import Clock
@@ -15,7 +17,7 @@ from stepwell.engine.expression import Activation, compile_expression
 from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
 from stepwell.engine.run import RunStatus
-from stepwell.errors import StoreUnavailable, Unknown
+from stepwell.errors import StoreError, StoreUnavailable, Unknown
 from stepwell.ids import Ids
 from stepwell.metrics import Metrics
 from stepwell.spec.function import FunctionSpec
@@ -34,6 +36,7 @@ from stepwell.store.records import (
 )
 
 SWEEPER = "sweeper"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +160,7 @@ class Well:
 
     async def look(self) -> KnownRegistry:
         """Read the registry's present version, however long the store is away."""
-        pause = 0.05
-        while True:
-            try:
-                return await self.refresh()
-            except StoreUnavailable:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
+        return await _patiently(self.refresh)
 
     async def register(self, owner: str, functions: Sequence[tuple[FunctionSpec, str]], pool: str) -> None:
         """Make these (spec, revision) pairs the owner's functions, with their schedules and what their listeners listen on."""
@@ -174,10 +171,10 @@ class Well:
         await self.refresh()
 
     async def listen(self, name: str, path: str) -> None:
-        """Make sure that events of this name are looked up by this path from now on."""
+        """Make sure that events of this name are looked up by this path from now on, however long the store is away."""
         if path not in self.registry.paths.get(name, ()):
-            await self.store.listen([(name, path)])
-            await self.refresh()
+            await _patiently(lambda: self.store.listen([(name, path)]))
+            await _patiently(self.refresh)
 
     # --- upkeep ---
 
@@ -277,11 +274,24 @@ def overdue_error(one: Overdue) -> tuple[bytes, RunStatus]:
     return values.canonical({"name": name, "message": message}), RunStatus.CANCELLED
 
 
-async def _quietly(work: Any) -> None:
+async def _quietly(work: Awaitable[Any]) -> None:
     try:
         await work
     except StoreUnavailable:
         return
+    except StoreError as error:
+        structlog.get_logger("stepwell.well").error("the store refused what runs beside", error=str(error))
+
+
+async def _patiently(act: Callable[[], Awaitable[T]]) -> T:
+    """Ask until the store is there: code that waits for it spends no try."""
+    pause = 0.05
+    while True:
+        try:
+            return await act()
+        except StoreUnavailable:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
 
 
 def _never(_start: Start) -> bool:
