@@ -6,7 +6,7 @@ the store knows is read in one look, at most every five seconds, and neither hol
 
 import asyncio
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
@@ -238,6 +238,14 @@ class FunctionMetrics:
         """The store would not take a turn."""
         structlog.get_logger("stepwell.engine").error(
             "a turn was refused; its run is tried again", run_id=run_id, error=str(error)
+        )
+
+    def log_conflict(self, run_id: str, event_ids: Sequence[str]) -> None:
+        """Events that code sent under ids of other events: the first ones stay."""
+        structlog.get_logger("stepwell.engine").warning(
+            "a step sent events whose ids belong to other events; these were not accepted, choose ids of their own",
+            run_id=run_id,
+            events=list(event_ids),
         )
 
     def _later(self, family: MetricWrapperBase, *labels: str) -> Any:

@@ -1,5 +1,7 @@
 """Row 5: `step.send_event`."""
 
+from structlog.testing import capture_logs
+
 import stepwell
 from stepwell import Context, Event
 from stepwell.testing import Durable
@@ -56,3 +58,17 @@ async def test_our_names_are_refused(durable: Durable) -> None:
 
     run = await durable.send(say, GO)
     assert "inngest/" in (await run.error())["message"]
+
+
+async def test_a_conflict_is_told(durable: Durable) -> None:
+    """An event whose id belongs to another one is not accepted; a log line names run and event, the others are sent."""
+
+    @stepwell.function(id="say", triggers=[stepwell.on_event("go")])
+    async def say(ctx: Context) -> None:
+        await ctx.step.send_event("say", [Event(name="said", data={"n": 2}, id="taken"), Event(name="said", data={"n": 3})])
+
+    await durable.send_event(Event(name="said", data={"n": 1}, id="taken"))
+    with capture_logs() as lines:
+        run = await durable.send(say, GO)
+    assert [(line["run_id"], line["events"]) for line in lines if "ids belong" in line["event"]] == [(run.run_id, ["taken"])]
+    assert len(await durable.store.events("said", None, 10)) == 2

@@ -48,6 +48,19 @@ async def test_a_listener_has_a_time_out(durable: Durable) -> None:
     assert await run.result() == "done"
 
 
+async def test_a_listeners_time_out_is_by_the_stores_clock(durable: Durable) -> None:
+    """What an event says of its own time (`ts`) neither prolongs a listener nor ends it early."""
+    run = await durable.send(order, GO)
+    late = Event(name="stop", data={"orderId": "7"}, ts=durable.clock.now() // 1000)
+    await durable.advance(timedelta(days=1, seconds=1))
+    await durable.send_event(late)
+    assert await run.status() is RunStatus.SLEEPING
+    other = await durable.send(order, Event(name="go", data={"orderId": "9"}))
+    ahead = (durable.clock.now() + 2 * 86_400_000_000) // 1000
+    await durable.send_event(Event(name="stop", data={"orderId": "9"}, ts=ahead))
+    assert await other.status() is RunStatus.CANCELLED
+
+
 async def test_a_residual_condition_over_both_events(durable: Durable) -> None:
     """`if` may use `event` and `async` beside the equality."""
 

@@ -98,3 +98,50 @@ async def test_on_failure_runs_as_a_function_of_its_own(durable: Durable) -> Non
     assert len(cleanups) == len(heard) == 2
     assert await cleanups[0].result() == "cleaned"
     assert run.run_id in heard
+
+
+async def test_ends_of_runs_with_large_data_are_told(durable: Durable) -> None:
+    """What would make the event too large stays away and is named; nobody else's end waits for it."""
+    heard: list[dict[str, Any]] = []
+
+    async def clean_up(ctx: Context[Any]) -> None:
+        heard.append(ctx.event.data)
+
+    @stepwell.function(id="heavy", triggers=[stepwell.on_event("go")], retries=0, on_failure=clean_up)
+    async def heavy(ctx: Context) -> None:
+        raise ValueError("too heavy")
+
+    await durable.serve(heavy)
+    deep: Any = 1
+    for _ in range(61):
+        deep = [deep]
+    await durable.send_event(
+        Event(name="go", data={"fill": "x" * 300_000}, id="half"),
+        Event(name="go", data={"fill": "x" * 523_900}, id="whole"),
+        Event(name="go", data={"deep": deep}, id="deep"),
+        Event(name="go", data={"fill": "x"}, id="light"),
+    )
+    told = {data["event"]["id"]: data for data in heard}
+    assert {name: data.get("left_out") for name, data in told.items()} == {
+        "half": ["events"],
+        "whole": ["events", "result", "event.data"],
+        "deep": ["events", "result", "event.data"],
+        "light": None,
+    }
+    assert len(told["half"]["event"]["data"]["fill"]) == 300_000
+    assert told["whole"]["error"]["message"] == "too heavy"
+
+
+async def test_a_large_result_stays_away(durable: Durable) -> None:
+    """`function.finished` of a run with a large output comes without it."""
+    hearing = listener("hearing", "stepwell/function.finished")
+
+    @stepwell.function(id="big", triggers=[stepwell.on_event("go")])
+    async def big(ctx: Context) -> str:
+        return "x" * 600_000
+
+    await durable.serve(hearing)
+    await durable.send(big, GO)
+    [told] = await durable.runs(hearing)
+    data = await told.result()
+    assert (data["left_out"], data["event"]["data"], "result" in data) == (["events", "result"], {"n": 1}, False)

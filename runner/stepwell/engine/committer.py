@@ -322,7 +322,7 @@ class _Made:
         )
 
     def decide(self, result: PileResult) -> None:
-        consumes, cancels = dispatch.decide(self.facts, self.plan.keys, result.candidates)
+        consumes, cancels = dispatch.decide(self.facts, self.plan.keys, result.candidates, result.now)
         self.consumes, self.more_cancels = tuple(consumes), tuple(cancels)
         self.ends = self.ends or bool(cancels)
 

@@ -18,7 +18,7 @@ from stepwell.engine.expression import MISSING, Activation, compile_expression, 
 from stepwell.engine.registry import Known, KnownRegistry
 from stepwell.spec.duration import microseconds
 from stepwell.spec.function import CancelOn
-from stepwell.store.records import FOREVER, Cancel, Candidate, Consume, Decision, Start, StepKind, TriggerKind, Wait
+from stepwell.store.records import Cancel, Candidate, Consume, Decision, Start, StepKind, TriggerKind, Wait
 
 YEAR = 365 * 86_400_000_000
 ENDINGS = frozenset({FAILED, FINISHED, CANCELLED})
@@ -103,9 +103,12 @@ def as_rerun(first: Start, run_id: str) -> Start:
 
 
 def decide(
-    facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: Sequence[Candidate]
+    facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: Sequence[Candidate], now: int
 ) -> tuple[list[Consume], list[Cancel]]:
-    """Which open waits and cancel listeners that share a key with an event really match; for a wait the first event wins."""
+    """Which open waits and cancel listeners that share a key with an event really match; for a wait the first event wins.
+
+    `now` is the store's: what an event says of its own time ends no listener and prolongs none.
+    """
     by_key: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_key.setdefault(candidate.wait.match_key or "", []).append(candidate)
@@ -114,7 +117,8 @@ def decide(
     for place, fact in enumerate(facts):
         for key in keys[place]:
             for candidate in by_key.get(key, ()):
-                if _residual_holds(candidate.wait, fact):
+                over = candidate.wait.kind is StepKind.CANCEL and candidate.wait.due <= now
+                if not over and _residual_holds(candidate.wait, fact):
                     _take(candidate, place, fact, consumes, cancels)
     return consumes, cancels
 
@@ -199,6 +203,6 @@ def _take(candidate: Candidate, place: int, fact: Fact, consumes: list[Consume],
     wait = candidate.wait
     if wait.kind is not StepKind.CANCEL:
         consumes.append(Consume(place, candidate.run_id, wait.kind, wait.step_id, wait.occurrence, fact.row.data))
-    elif wait.due > fact.row.ts * 1000 or wait.due >= FOREVER:
+    else:
         error = {"name": "CancelledByEvent", "message": f"event {fact.row.name!r} ({fact.row.id}) cancelled it"}
         cancels.append(Cancel(candidate.run_id, values.canonical(error), event=place))

@@ -6,6 +6,7 @@ from stepwell import values
 from stepwell.engine.dispatch import ENDINGS
 from stepwell.engine.events import CANCELLED, FAILED, FINISHED, Fact, system_event
 from stepwell.engine.run import RunStatus
+from stepwell.errors import TooLarge, ValueRefused
 from stepwell.ids import Ids
 from stepwell.store.records import RunRow
 
@@ -32,10 +33,30 @@ def ending_facts(row: RunRow, now: int, ids: Ids) -> tuple[Fact, ...]:
         data["result"] = value
     else:
         data["error"] = _error(value)
-    finished = system_event(FINISHED, f"{row.run_id}.finished", data, now, ids)
+    finished = _fitting(FINISHED, f"{row.run_id}.finished", data, now, ids)
     if row.status not in _OWN:
         return (finished,)
-    return (system_event(_OWN[row.status], row.run_id, data, now, ids), finished)
+    return (_fitting(_OWN[row.status], row.run_id, data, now, ids), finished)
+
+
+def _fitting(name: str, event_id: str, data: dict[str, Any], now: int, ids: Ids) -> Fact:
+    """The event whole; where that is too large for one, without what can be asked for by `run_id`: `left_out` names it."""
+    told, left_out = data, list[str]()
+    for leave in (None, "events", "result", "event.data"):
+        if leave is not None:
+            left_out.append(leave)
+            told = {**_without(told, leave), "left_out": left_out}
+        try:
+            return system_event(name, event_id, told, now, ids)
+        except (TooLarge, ValueRefused):  # the latter for what is nested too deeply by now
+            continue
+    return system_event(name, event_id, {"function_id": data["function_id"], "run_id": data["run_id"]}, now, ids)
+
+
+def _without(data: dict[str, Any], part: str) -> dict[str, Any]:
+    if part == "event.data":
+        return {**data, "event": {**data["event"], "data": {}}}
+    return {**data, "events": []} if part == "events" else {key: value for key, value in data.items() if key != part}
 
 
 def _error(value: Any) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from stepwell.store.records import (
     AttemptRow,
     Claimed,
     End,
+    EventFate,
     Journal,
     Park,
     Parked,
@@ -515,6 +516,9 @@ class Execution:
     def _settle_steps(self, todo: Unwritten, done: Done) -> None:
         if done.turn is None:
             return
+        if EventFate.CONFLICT in done.events:
+            taken = [fact.row.id for fact, fate in zip(todo.facts, done.events, strict=True) if fate is EventFate.CONFLICT]
+            self.metrics.log_conflict(self.run_id, taken)
         lost = set(done.turn.lost)
         for row in todo.steps:
             key = (row.step_id, row.occurrence)
