@@ -4,6 +4,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+from structlog.testing import capture_logs
+
 import stepwell
 from stepwell import Context, Event
 from stepwell.engine.run import RunStatus
@@ -88,6 +90,33 @@ async def test_a_residual_condition_is_checked(durable: Durable) -> None:
     assert await run.status() is RunStatus.WAITING
     await durable.send_event(paid("7", n=6))
     assert await run.result() == 6
+
+
+async def test_an_error_in_a_waits_expression_is_no_match_and_counted(durable: Durable) -> None:
+    """An expression that errs on an event ends no wait and cancels no run; it is logged with its run, and counted."""
+
+    @stepwell.function(
+        id="strict",
+        triggers=[stepwell.on_event("go")],
+        cancel_on=[stepwell.CancelOn("paid", if_="event.data.id == async.data.id && async.data.void")],
+    )
+    async def strict(ctx: Context) -> Any:
+        condition = "event.data.id == async.data.id && async.data.total > 10"
+        paid = await ctx.step.wait_for_event("paid", event="paid", if_=condition, timeout="1d")
+        return paid.data if paid else None
+
+    run = await durable.send(strict, Event(name="go", data={"id": 7}))
+    with capture_logs() as lines:
+        await durable.send_event(
+            Event(name="paid", data={"id": 7}), Event(name="paid", data={"id": 7, "total": 11, "void": False})
+        )
+        await durable.settle()
+    assert await run.result() == {"id": 7, "total": 11, "void": False}
+    told = {(line["where"], line["run_id"]) for line in lines if "erred" in line["event"]}
+    assert told == {("wait", run.run_id), ("cancel", run.run_id)}
+    shown = durable.metrics.render()[0].decode()
+    for kind in ("wait", "cancel"):
+        assert f'stepwell_expression_errors_total{{function="strict",kind="{kind}",namespace="default"}} 1.0' in shown
 
 
 async def test_a_time_out_gives_none(durable: Durable) -> None:

@@ -89,6 +89,7 @@ class Hooks:
     fused: Callable[[Start, StartResult | None, int], None]
     """Called for each start that `fuse` accepted, with None where the commit failed."""
     erred: Callable[[str, str], None]
+    waits_erred: Callable[[Sequence[dispatch.WaitError]], None]
     runner_id: str = ""
     doubt: Callable[[], None] = lambda: None
     """Called where a commit that was to lease runs to this process broke: it may have landed all the same."""
@@ -256,6 +257,7 @@ class _Made:
         self.claim: Claim | None = None
         self.consumes: tuple[dispatch.Consume, ...] = ()
         self.more_cancels: tuple[Cancel, ...] = ()
+        self.wait_errors: Sequence[dispatch.WaitError] = ()
         self.ends = False
         ticks: dict[int, str] = {}
         for op in ops:
@@ -322,9 +324,9 @@ class _Made:
         )
 
     def decide(self, result: PileResult) -> None:
-        consumes, cancels = dispatch.decide(self.facts, self.plan.keys, result.candidates, result.now)
-        self.consumes, self.more_cancels = tuple(consumes), tuple(cancels)
-        self.ends = self.ends or bool(cancels)
+        decided = dispatch.decide(self.facts, self.plan.keys, result.candidates, result.now)
+        self.consumes, self.more_cancels, self.wait_errors = tuple(decided.consumes), tuple(decided.cancels), decided.errors
+        self.ends = self.ends or bool(decided.cancels)
 
     def unfuse(self) -> None:
         for place in self.fused:
@@ -355,6 +357,8 @@ class _Made:
             self.hooks.fused(self.starts[place], result.starts[place], result.now)
         for function_id, kind in self.plan.errors:
             self.hooks.erred(function_id, kind)
+        if self.wait_errors:
+            self.hooks.waits_erred(self.wait_errors)
         self.hooks.after(self.seen(), result)
 
     def seen(self) -> Pile:

@@ -37,6 +37,24 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitError:
+    """An open wait or cancel listener whose expression gave no boolean for an event: no match. `kind` is wait or cancel."""
+
+    run_id: str
+    kind: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Decided:
+    """Which waits a pile's events end, which runs they cancel, and where an expression erred."""
+
+    consumes: list[Consume] = field(default_factory=list[Consume])
+    cancels: list[Cancel] = field(default_factory=list[Cancel])
+    errors: list[WaitError] = field(default_factory=list[WaitError])
+
+
+@dataclass(frozen=True, slots=True)
 class Occasion:
     """What starts a run: the kind of trigger, now, when it may begin, and the guard that it depends on."""
 
@@ -102,9 +120,7 @@ def as_rerun(first: Start, run_id: str) -> Start:
     return replace(first, rerun_of=run_id, idempotency_key=None)
 
 
-def decide(
-    facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: Sequence[Candidate], now: int
-) -> tuple[list[Consume], list[Cancel]]:
+def decide(facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: Sequence[Candidate], now: int) -> Decided:
     """Which open waits and cancel listeners that share a key with an event really match; for a wait the first event wins.
 
     `now` is the store's: what an event says of its own time ends no listener and prolongs none.
@@ -112,15 +128,13 @@ def decide(
     by_key: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_key.setdefault(candidate.wait.match_key or "", []).append(candidate)
-    consumes: list[Consume] = []
-    cancels: list[Cancel] = []
+    decided = Decided()
     for place, fact in enumerate(facts):
         for key in keys[place]:
             for candidate in by_key.get(key, ()):
-                over = candidate.wait.kind is StepKind.CANCEL and candidate.wait.due <= now
-                if not over and _residual_holds(candidate.wait, fact):
-                    _take(candidate, place, fact, consumes, cancels)
-    return consumes, cancels
+                if candidate.wait.kind is not StepKind.CANCEL or candidate.wait.due > now:
+                    _test(candidate, place, fact, decided)
+    return decided
 
 
 def open_wait_key(text: str | None, name: str, trigger_event: dict[str, Any]) -> tuple[str, str | None, str | None]:
@@ -192,17 +206,18 @@ def _listener(rule: CancelOn, place: int, fact: Fact, now: int) -> Wait:
     )
 
 
-def _residual_holds(wait: Wait, fact: Fact) -> bool:
-    if wait.residual is None:
-        return True
-    event = cast("dict[str, Any]", orjson.loads(wait.context)) if wait.context is not None else {}
-    return compile_expression(wait.residual).test(Activation(event, fact.document)).matched
-
-
-def _take(candidate: Candidate, place: int, fact: Fact, consumes: list[Consume], cancels: list[Cancel]) -> None:
+def _test(candidate: Candidate, place: int, fact: Fact, decided: Decided) -> None:
     wait = candidate.wait
+    if wait.residual is not None:
+        event = cast("dict[str, Any]", orjson.loads(wait.context)) if wait.context is not None else {}
+        verdict = compile_expression(wait.residual).test(Activation(event, fact.document))
+        if verdict.error is not None:
+            kind = "cancel" if wait.kind is StepKind.CANCEL else "wait"
+            decided.errors.append(WaitError(candidate.run_id, kind, f"{wait.residual}: {verdict.error}"))
+        if not verdict.matched:
+            return
     if wait.kind is not StepKind.CANCEL:
-        consumes.append(Consume(place, candidate.run_id, wait.kind, wait.step_id, wait.occurrence, fact.row.data))
+        decided.consumes.append(Consume(place, candidate.run_id, wait.kind, wait.step_id, wait.occurrence, fact.row.data))
     else:
         error = {"name": "CancelledByEvent", "message": f"event {fact.row.name!r} ({fact.row.id}) cancelled it"}
-        cancels.append(Cancel(candidate.run_id, values.canonical(error), event=place))
+        decided.cancels.append(Cancel(candidate.run_id, values.canonical(error), event=place))

@@ -36,6 +36,8 @@ from stepwell.store.records import (
 )
 
 SWEEPER = "sweeper"
+WAIT_ERRORS_TOLD = 20
+"""Expressions of open waits that erred on one pile of events and are looked up, logged and counted; they may be thousands."""
 T = TypeVar("T")
 
 
@@ -56,7 +58,7 @@ class Well:
         self.metrics = metrics
         self.component = component
         self.ids = ids or Ids()
-        self.hooks = Hooks(after=self._after, fuse=_never, fused=_nothing, erred=self._erred)
+        self.hooks = Hooks(after=self._after, fuse=_never, fused=_nothing, erred=self._erred, waits_erred=self._waits_erred)
         self.committer = Committer(store, clock, self.refresh, self.hooks)
         self.woke: list[Callable[[Sequence[str], Sequence[str]], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -253,6 +255,20 @@ class Well:
 
     def _erred(self, function_id: str, kind: str) -> None:
         self.metrics.of(function_id).expression_error(kind)
+
+    def _waits_erred(self, errors: Sequence[dispatch.WaitError]) -> None:
+        self.spawn(self._tell_wait_errors(errors[:WAIT_ERRORS_TOLD]))
+
+    async def _tell_wait_errors(self, errors: Sequence[dispatch.WaitError]) -> None:
+        """Log and count expressions of open waits that erred; whose they are stands with their runs."""
+        for one in errors:
+            row = await self.store.run(one.run_id)
+            if row is not None:
+                self.metrics.of(row.function_id).expression_error(one.kind)
+                log = structlog.get_logger("stepwell.well")
+                log.warning(
+                    "an expression erred: no match", run_id=one.run_id, function=row.function_id, where=one.kind, error=one.reason
+                )
 
     def _known(self, function_id: str) -> Known:
         known = self.registry.functions.get(function_id)
