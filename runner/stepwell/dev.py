@@ -1,5 +1,6 @@
 """`stepwell dev`: gateway, runner and cron in one process, on one store, reloading code that changes."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
     LoadingFailed if the code is broken from the start; once it runs, broken code is told and the old one goes on.
     """
     log.configure(json=settings.upkeep.log.json, level=settings.upkeep.log.level, component="dev")
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # what changed is told by name
     functions = load_or_raise(settings.runner.functions)
     listener = listen(settings.gateway.host, settings.gateway.port)
     async with AsyncExitStack() as stack:
@@ -90,12 +92,17 @@ async def _reload_once(one: Dev, names: Sequence[str]) -> None:
         for error in loaded.errors or ("no durable function is left",):
             one.say(f"  {error}")
         return
-    live = len(one.worker.running)
     await one.worker.replace(loaded.functions)
     await one.scheduler.fire()
+    live = await _live_runs(one.well)
     one.say(
-        f"{', '.join(names)} changed: reloaded {_count(len(loaded.functions), 'function')}; {_count(live, 'live run')} under way"
+        f"{', '.join(names)} changed: reloaded {_count(len(loaded.functions), 'function')}; live runs that go on with it: {live}"
     )
+
+
+async def _live_runs(well: Well) -> int:
+    figures = (await well.store.stats()).functions
+    return sum(one.queued_due + one.queued_later + one.running + one.sleeping + one.waiting + one.blocked for one in figures)
 
 
 class _Filter(DefaultFilter):

@@ -1,5 +1,6 @@
 """Rows 14 and 15: attempts, NonRetriableError, RetryAfterError, StepError."""
 
+import itertools
 from datetime import timedelta
 
 import stepwell
@@ -82,6 +83,44 @@ async def test_retry_after_chooses_the_time(durable: Durable) -> None:
     await durable.advance(timedelta(minutes=2))
     assert await run.status() is RunStatus.COMPLETED
     assert at[1] - at[0] == 90_000_000
+
+
+async def test_retry_after_between_steps(durable: Durable) -> None:
+    """Raised between steps it says when the stretch is tried again; what is recorded before it is not done again."""
+    at: list[int] = []
+    first: list[int] = []
+
+    @stepwell.function(id="later", triggers=[stepwell.on_event("go")])
+    async def later(ctx: Context) -> None:
+        await ctx.step.run("first", lambda: first.append(1))
+        at.append(durable.clock.now())
+        if ctx.attempt < 2:
+            raise RetryAfterError("busy", timedelta(minutes=7))
+
+    run = await durable.send(later, GO)
+    await durable.advance(timedelta(minutes=14))
+    assert await run.status() is RunStatus.COMPLETED
+    assert [later - earlier for earlier, later in itertools.pairwise(at)] == [420_000_000, 420_000_000]
+    assert first == [1]
+
+
+async def test_retry_after_spends_the_steps_tries(durable: Durable) -> None:
+    """RetryAfterError counts as a try of the step that it was raised in; after the last one it is that step's error."""
+
+    @stepwell.function(id="later", triggers=[stepwell.on_event("go")], retries=1)
+    async def later(ctx: Context) -> list[object]:
+        async def busy() -> None:
+            raise RetryAfterError("busy", 5)
+
+        try:
+            await ctx.step.run("busy", busy)
+        except StepError as error:
+            return [error.name, error.step_id, error.attempts]
+        return []
+
+    run = await durable.send(later, GO)
+    await durable.advance(timedelta(seconds=5))
+    assert await run.result() == ["RetryAfterError", "busy", 2]
 
 
 async def test_a_step_error_survives_replay_unchanged(durable: Durable) -> None:

@@ -1,6 +1,7 @@
 """Row 18: checkpointing: every step committed before the next, or some buffered."""
 
 import asyncio
+from datetime import timedelta
 
 import stepwell
 from stepwell import Checkpointing, Context, Event
@@ -61,3 +62,49 @@ async def test_a_crash_repeats_what_was_buffered(durable: Durable) -> None:
         return [await ctx.step.run("one", step, number) for number in range(7)]
 
     assert await durable.crash_everywhere(buffered, GO) >= 6
+
+
+async def test_no_result_waits_longer_than_the_interval(durable: Durable) -> None:
+    """With `max_interval` a buffered result is written that long after the last commit, even while the next body still runs."""
+    gate = asyncio.Event()
+    rule = Checkpointing(buffered_steps=100, max_interval="1s")
+
+    @stepwell.function(id="slow", triggers=[stepwell.on_event("go")], checkpointing=rule)
+    async def slow(ctx: Context) -> None:
+        await ctx.step.run("quick", asyncio.sleep, 0)
+        await ctx.step.run("long", gate.wait)
+
+    run = await durable.send(slow, GO)
+    assert await run.recorded() == []
+    await durable.advance(timedelta(seconds=1))
+    assert await run.recorded() == ["quick"]
+    gate.set()
+    await durable.settle()
+    assert await run.recorded() == ["quick", "long"]
+
+
+async def test_after_the_runtime_every_step_is_committed(durable: Durable) -> None:
+    """After `max_runtime` in one execution every step is durable before the next body begins, as by default."""
+    known: list[list[str]] = []
+
+    @stepwell.function(
+        id="long", triggers=[stepwell.on_event("go")], checkpointing=Checkpointing(buffered_steps=100, max_runtime="30s")
+    )
+    async def long(ctx: Context) -> None:
+        async def look() -> None:
+            known.append(await run.recorded() if run else [])
+
+        for _ in range(2):
+            await ctx.step.run("early", look)
+        await gate.wait()
+        for _ in range(2):
+            await ctx.step.run("late", look)
+
+    run, gate = None, asyncio.Event()
+    run = await durable.send(long, GO)
+    await durable.advance(timedelta(seconds=31))
+    gate.set()
+    await durable.settle()
+    assert await run.recorded() == ["early", "early", "late", "late"]
+    assert known[1] == []
+    assert known[2:] == [["early", "early"], ["early", "early", "late"]]
