@@ -16,7 +16,6 @@ EXAMPLES = settings(
     # The same examples each time in `make test`; other ones each time where somebody asks for a number.
     derandomize=CHOSEN is None,
     database=None,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=False,
 )

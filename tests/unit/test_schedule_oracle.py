@@ -90,7 +90,7 @@ def differences(ours: list[datetime], theirs: list[datetime]) -> list[datetime]:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cron=CRONS, change=st.sampled_from(CHANGES), before=st.integers(0, 40 * 60))
 def test_instants_around_clock_changes_are_the_oracles(zone: str, cron: str, change: datetime, before: int) -> None:
     """In the two days around a change of clocks both give the same instants."""
@@ -100,7 +100,7 @@ def test_instants_around_clock_changes_are_the_oracles(zone: str, cron: str, cha
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cron=CRONS, day=st.integers(0, 3000))
 def test_instants_on_any_day_are_the_oracles(zone: str, cron: str, day: int) -> None:
     """Through five days anywhere in eight years both give the same instants."""
@@ -109,7 +109,7 @@ def test_instants_on_any_day_are_the_oracles(zone: str, cron: str, day: int) -> 
     assert differences(ours, theirs) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cron=CRONS, zone=st.sampled_from(ZONES), change=st.sampled_from(CHANGES), before=st.integers(0, 600))
 def test_a_schedule_that_follows_the_clock_fires_whenever_the_clock_shows_its_time(
     cron: str, zone: str, change: datetime, before: int
@@ -134,7 +134,7 @@ def fits(shown: CronSim, wall: datetime) -> bool:
     return by_day and by_weekday if shown.day_and else by_day or by_weekday
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cron=CRONS, zone=st.sampled_from(ZONES), change=st.sampled_from(CHANGES), before=st.integers(0, 3000))
 def test_stepping_and_listing_agree(cron: str, zone: str, change: datetime, before: int) -> None:
     """Asking for the next instant again and again gives what listing gives: nothing depends on where one begins."""

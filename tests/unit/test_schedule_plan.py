@@ -143,7 +143,7 @@ CRON = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cron=CRON,
     missed=st.sampled_from(["Skip", "Latest", "All"]),

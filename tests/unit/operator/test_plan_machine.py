@@ -161,4 +161,4 @@ TestLife = Life.TestCase
 TestLife.__doc__ = (
     "In any order of edits, runs, readiness and silence of the store, no run loses its pods and every plan comes to rest."
 )
-TestLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLife.settings = settings(max_examples=150, stateful_step_count=40)
