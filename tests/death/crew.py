@@ -117,6 +117,14 @@ class Crew:
             while sum('["begin"' in line and f'"{step_id}"' in line for line in self.witness.read_text().splitlines()) < count:
                 await asyncio.sleep(0.01)
 
+    async def moved(self, bodies: int, seconds: float = 2) -> None:
+        """Wait until so many more bodies have ended, or for so long: near the end there may be none left."""
+        wanted = self.witness.read_text().count('["end"') + bodies
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.witness.read_text().count('["end"') < wanted:
+                    await asyncio.sleep(0.01)
+
     async def check(self, names: Sequence[str], statuses: Sequence[RunStatus] = (RunStatus.COMPLETED,)) -> None:
         """No recorded step ran again, every recorded one ran, the doctor finds nothing."""
         assert self.well is not None

@@ -37,7 +37,7 @@ async def slow(ctx: stepwell.Context) -> str:
 async def fails(ctx: stepwell.Context) -> None:
     raise stepwell.NonRetriableError("no")
 """
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 class Process:
