@@ -37,6 +37,17 @@ async def slow(ctx: stepwell.Context) -> str:
 async def fails(ctx: stepwell.Context) -> None:
     raise stepwell.NonRetriableError("no")
 """
+STUCK = """
+import threading
+import stepwell
+
+@stepwell.function(id="stuck", triggers=[stepwell.on_event("stick")])
+async def stuck(ctx: stepwell.Context) -> None:
+    async def body() -> None:
+        threading.Event().wait()
+
+    await ctx.step.run("body", body)
+"""
 DEADLINE = 60.0
 
 
@@ -284,6 +295,22 @@ def test_gateway_and_runners_apart(start: Start, orders: Path, database: str) ->
     assert runners[1].end(signal.SIGTERM) == 0
     assert gateway.end(signal.SIGTERM) == 0
     assert "all invariants hold" in ask("store", "doctor", "--store", database)
+
+
+def test_a_loop_that_is_stuck_for_good_fails_liveness(start: Start, database: str, tmp_path: Path) -> None:
+    """Code that never gives the event loop back: the runner's `/health` answers no more, so that a probe ends the process."""
+    file = tmp_path / "stuck_x.py"
+    file.write_text(STUCK, encoding="utf-8")
+    ask("store", "migrate", "--store", database)
+    runner = start("runner", "--store", database, "--functions", str(file), "--health-port", "0")
+    health = runner.url()
+    runner.line("runner claims")
+    assert fetch(f"{health}/health") == 200
+    url = start("gateway", "--store", database, "--port", "0").url()
+    ask("send", "stick", "--url", url)
+    runner.line("the event loop is blocked.*stuck")
+    with pytest.raises(TimeoutError):
+        urlopen(f"{health}/health", timeout=2)
 
 
 def test_dev_on_postgres(start: Start, orders: Path, database: str) -> None:

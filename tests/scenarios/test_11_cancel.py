@@ -3,9 +3,12 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 import stepwell
 from stepwell import CancelOn, Context, Event
 from stepwell.engine.run import RunStatus
+from stepwell.store.records import RunFilter, RunRow
 from stepwell.testing import Durable
 
 GO = Event(name="go", data={"orderId": "7"}, id="go-1")
@@ -109,3 +112,22 @@ async def test_cancel_while_a_step_runs(durable: Durable) -> None:
     assert stopped == ["stopped"]
     assert await run.status() is RunStatus.CANCELLED
     assert await run.recorded() == []
+
+
+async def test_cancelling_many_misses_none_that_moves(durable: Durable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes from one status to another between two looks is cancelled like the others."""
+    await durable.serve(order)
+    await durable.send_event(GO, Event(name="go", data={"orderId": "8"}))
+    listed = durable.store.inner.runs
+    hidden = [(await durable.runs(order))[0].run_id]
+
+    async def runs(which: RunFilter) -> list[RunRow]:
+        rows = await listed(which)
+        if which.status is RunStatus.SLEEPING and hidden:
+            moved = hidden.pop()
+            return [row for row in rows if row.run_id != moved]
+        return rows
+
+    monkeypatch.setattr(durable.store.inner, "runs", runs)
+    assert await durable.well.cancel_many(RunFilter("order"), None, "a test") == 2
+    assert {await run.status() for run in await durable.runs(order)} == {RunStatus.CANCELLED}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -13,7 +13,7 @@ from stepwell.engine import dispatch
 from stepwell.engine.committer import Committer, Done, Hooks, Op
 from stepwell.engine.endings import ending_facts
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
-from stepwell.engine.expression import Activation, compile_expression
+from stepwell.engine.expression import Activation, Expression, compile_expression
 from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
 from stepwell.engine.run import RunStatus
@@ -119,6 +119,14 @@ class Well:
     async def cancel_many(self, which: RunFilter, if_: str | None, by: str) -> int:
         """Cancel the live runs of a function created in a time span, and for which `if_` holds of their event; how many."""
         expression = compile_expression(if_, ("event",)) if if_ is not None else None
+        count = 0
+        which = replace(which, created_before=which.created_before or self.clock.now() + 1)  # what is started meanwhile goes on
+        # A run that changes its status meanwhile may slip past one look, so that the last of them has to find none.
+        while found := await self._cancel_seen(which, expression, by):
+            count += found
+        return count
+
+    async def _cancel_seen(self, which: RunFilter, expression: Expression | None, by: str) -> int:
         count = 0
         for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SLEEPING, RunStatus.WAITING):
             before: str | None = None
