@@ -239,7 +239,7 @@ class Durable:
         advance: timedelta,
         crash: CrashPoint | None,
     ) -> tuple[Any, int]:
-        kit = Durable()
+        kit = await self._anew()
         kit.functions = dict(self.functions)
         kit.stubs = self.stubs.fresh()
         try:
@@ -247,8 +247,8 @@ class Durable:
             kit.store.arm(crash)
             for place, one in enumerate((event, *also)):
                 known = replace(one, id=one.id or f"rehearsal-{place}")
-                await kit._through(lambda known=known: kit.send_event(known))
-            await kit._through(lambda: kit.advance(advance))
+                await kit._through(lambda known=known: kit.send_event(known))  # noqa: SLF001 - a kit like this one
+            await kit._through(lambda: kit.advance(advance))  # noqa: SLF001 - the same
             commits = kit.store.commits
             kit.store.disarm()
             runs = await kit.runs(function)
@@ -256,6 +256,10 @@ class Durable:
             return [_plain(one) for one in outcomes], commits
         finally:
             await kit.close()
+
+    async def _anew(self) -> "Durable":
+        """A kit with a well of its own, for one rehearsal."""
+        return Durable()
 
     async def _through(self, act: Callable[[], Any]) -> None:
         """Do something that a crash may interrupt; the sender tries again, as a client does."""
