@@ -143,3 +143,41 @@ async def test_crash_everywhere(durable: Durable) -> None:
 
     crashes = await durable.crash_everywhere(everything, GO, advance=timedelta(hours=2))
     assert crashes >= 10
+
+
+async def test_crash_everywhere_among_others(durable: Durable) -> None:
+    """A crash at any commit of a run that invokes, signals, sends and falls back changes nothing, and does nothing twice."""
+
+    @stepwell.function(id="child")
+    async def child(ctx: Context) -> int:
+        return await ctx.step.run("double", lambda: 2 * ctx.event.data["n"])
+
+    @stepwell.function(id="hears", triggers=[stepwell.on_event("go")])
+    async def hears(ctx: Context) -> object:
+        return await ctx.step.wait_for_signal("hear", signal="ready", timeout="1h")
+
+    @stepwell.function(id="told", triggers=[stepwell.on_event("said")])
+    async def told(ctx: Context) -> object:
+        return ctx.event.data["n"]
+
+    @stepwell.function(id="parent", triggers=[stepwell.on_event("go")])
+    async def parent(ctx: Context) -> list[object]:
+        def broken() -> None:
+            raise stepwell.NonRetriableError("no")
+
+        doubled = await asyncio.gather(*(ctx.step.invoke("child", child, {"n": n}) for n in (1, 2)))
+        await ctx.step.sleep("nap", "1m")
+        heard = await ctx.step.send_signal("tell", signal="ready", data={"n": 1})
+        await ctx.step.send_event("say", [Event(name="said", data={"n": n}) for n in (1, 2)])
+        try:
+            await ctx.step.run("broken", broken)
+        except stepwell.StepError as error:
+            return [doubled, heard, error.message]
+        return []
+
+    await durable.serve(child, hears, told)
+    run = await durable.send(parent, GO)
+    await durable.advance(timedelta(minutes=1))
+    assert await run.result() == [[2, 4], True, "no"]
+    crashes = await durable.crash_everywhere(parent, Event(name="go", id="go-2"), advance=timedelta(minutes=1))
+    assert crashes >= 10
