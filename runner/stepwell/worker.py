@@ -172,7 +172,10 @@ class Worker:
                     self._left.clear()
                     await self._left.wait()
         await self.stop()
-        await self.well.store.leave(self.runner_id, self.well.clock.pinned())
+        try:
+            await self.well.store.leave(self.runner_id, self.well.clock.pinned())
+        except StoreUnavailable as error:
+            self._log.warning("the lease could not be given back; it ends by itself", error=str(error))
 
     async def stop(self) -> None:
         """Stop at once, as if killed: nothing is handed back."""

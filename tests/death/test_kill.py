@@ -193,3 +193,24 @@ async def test_a_sqlite_worker_dies_again_and_again(tmp_path: Path) -> None:
             await look.close()
         last.send(signal.SIGTERM)
         assert await asyncio.to_thread(last.process.wait) == 0
+
+
+@pytest.mark.timeout(90)
+async def test_a_runner_ends_in_time_without_its_store(tmp_path: Path) -> None:
+    """SIGTERM while Postgres is away: what can't be written isn't waited for; the run goes on elsewhere when it is back."""
+    with server() as postgres:
+        async with crew(postgres.dsn, tmp_path) as one:
+            runner = await one.hire()
+            await one.send("slow", 2, seconds=0.5)
+            await one.begun("during", 2)
+            await asyncio.to_thread(postgres.kill)
+            await one.moved(2)
+            runner.send(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                while not runner.dead:
+                    await asyncio.sleep(0.05)
+            assert runner.process.returncode == 0
+            await asyncio.to_thread(postgres.start)
+            await one.hire()
+            rows = await one.ended("slow", 2)
+            assert {(row.status, row.value) for row in rows} == {(RunStatus.COMPLETED, b"3")}

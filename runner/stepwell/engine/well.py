@@ -36,6 +36,8 @@ from stepwell.store.records import (
 )
 
 SWEEPER = "sweeper"
+GOODBYE = 3.0
+"""Seconds that the last writes may take when a process ends."""
 WAIT_ERRORS_TOLD = 20
 """Expressions of open waits that erred on one pile of events and are looked up, logged and counted; they may be thousands."""
 T = TypeVar("T")
@@ -75,8 +77,12 @@ class Well:
         await self.refresh()
 
     async def close(self) -> None:
-        """Write what was submitted, then let go of the store."""
-        await self.committer.drain()
+        """Write what was submitted, unless the store is away; then let go of it. What isn't written is done again elsewhere."""
+        try:
+            async with asyncio.timeout(GOODBYE):
+                await self.committer.drain()
+        except TimeoutError:
+            self.committer.abandon()
         for task in self._tasks:
             task.cancel()
         await self.store.close()
