@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import contextvars
 import random
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,12 +30,10 @@ from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.invoke import LocalCode
 from stepwell.revision import revision_of
 from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, Parked, RunnerRow, Start, StartResult, Turn
+from stepwell.warm import WARM_FOR, Warm
 
 SECOND = 1_000_000
 POLL = 1_200_000
-WARM_FOR = 60 * SECOND
-"""Runs that are due later than this are put away at once; others stay warm until they are pushed out."""
-WARM_MOST = 5_000
 LEASE_MARGIN = 5 * SECOND
 PUT_BACK = SECOND
 PUT_BACK_BROKEN = 10 * SECOND
@@ -86,7 +83,7 @@ class Worker:
         self.missing: Callable[[], None] = lambda: None
         """Called when a run of a revision was claimed whose code isn't here (yet): it is put back for a moment."""
         self.running: dict[str, Execution] = {}
-        self.warm: OrderedDict[str, Execution] = OrderedDict()
+        self.warm = Warm()
         self.asking = False
         self._reserved: set[str] = set()
         self._nudged = asyncio.Event()
@@ -142,9 +139,7 @@ class Worker:
         by_id = {one.id: one for one in everything}
         self.functions = tuple(by_id.values())
         self.codes = Codes({one.id: LocalCode(one) for one in self.functions})
-        for execution in list(self.warm.values()):
-            execution.put_away()
-        self.warm.clear()
+        self.warm.put_away()
         if self.options.register:
             specs = [(one.spec, revision_of(one)) for one in self.functions]
             await self.well.register(self.options.owner, specs, self.options.pool)
@@ -187,10 +182,10 @@ class Worker:
         if self._woken in self.well.woke:
             self.well.woke.remove(self._woken)
         self.well.hooks.fuse = _refuse
-        for execution in [*self.running.values(), *self.warm.values()]:
+        for execution in list(self.running.values()):
             execution.put_away()
         self.running.clear()
-        self.warm.clear()
+        self.warm.put_away()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -297,7 +292,7 @@ class Worker:
         for one in claimed:
             metrics = self.well.metrics.of(one.function_id)
             metrics.claimed((now - one.due) / SECOND, recovered=one.recovered)
-            warm = self.warm.pop(one.run_id, None)
+            warm = self.warm.take(one.run_id)
             if warm is not None and warm.epoch + 1 == one.epoch and self.codes.of(one.function_id, one.revision) is warm.code:
                 self.running[one.run_id] = warm
                 warm.resume(one)
@@ -370,9 +365,7 @@ class Worker:
         if self._stopping or not soon or execution.spoiled:
             execution.put_away()
         else:
-            self.warm[execution.run_id] = execution
-        while self.warm and (len(self.warm) > WARM_MOST or next(iter(self.warm.values())).parked_at < now - WARM_FOR):
-            self.warm.popitem(last=False)[1].put_away()
+            self.warm.keep(execution, now)
         if park.due < self._next_due or self._wants_room():
             self._nudge()
 

@@ -90,9 +90,9 @@ async def test_two_revisions_in_one_pool_differ_in_their_handler(pools: Pools) -
     worker = await pools.pod("p", short.format(word="first") + short.format(word="second").replace("handle", "handle2"))
     await pools.apply("naps", "p", "r1", triggers=GO)
     await send(pools)
-    (warm,) = worker.warm.values()
+    (warm,) = worker.warm
     await pools.apply("naps", "p", "r2", triggers=GO, handler="handle2")
-    assert list(worker.warm.values()) == [warm]
+    assert list(worker.warm) == [warm]
     await send(pools)
     await pools.advance(timedelta(hours=2))
     assert await pools.results("naps") == [["first", "first"], ["second", "second"]]
