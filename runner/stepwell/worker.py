@@ -85,6 +85,8 @@ class Worker:
         self.running: dict[str, Execution] = {}
         self.warm = Warm()
         self.asking = False
+        self.in_threads = 0
+        """How many synchronous bodies are in threads now."""
         self._reserved: set[str] = set()
         self._nudged = asyncio.Event()
         self._left = asyncio.Event()
@@ -476,7 +478,13 @@ class Worker:
 
     def _in_thread(self, call: Callable[[], object]) -> Awaitable[object]:
         context = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+        self.in_threads += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+        future.add_done_callback(self._out_of_thread)
+        return future
+
+    def _out_of_thread(self, _done: object) -> None:
+        self.in_threads -= 1
 
     def _woken(self, pools: Sequence[str], runs: Sequence[str]) -> None:
         if self.options.pool in pools or any(run_id in self.running for run_id in runs):

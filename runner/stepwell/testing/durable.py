@@ -33,6 +33,10 @@ STILL = 0.05
 """Real seconds without movement after which code that awaits something outside of the engine counts as settled."""
 
 
+STILL_IN_THREADS = 2.0
+"""The same while a synchronous body is in its thread, which a busy machine may not have let run yet."""
+
+
 class RunFailed(AssertionError):
     """`TestRun.result()` of a run that did not complete; the message says how it ended, or what it waits for."""
 
@@ -173,7 +177,8 @@ class Durable:
                 quiet += 1
             elif state == "outside":
                 still_since = now if still_since is None else still_since
-                quiet = 3 if now - still_since > STILL else 0
+                in_threads = self.worker is not None and self.worker.in_threads
+                quiet = 3 if now - still_since > (STILL_IN_THREADS if in_threads else STILL) else 0
             else:
                 quiet, still_since = 0, None
         await self._note_steps()
