@@ -116,7 +116,9 @@ async def test_a_waiting_run_says_for_what(gateway: Any) -> None:
     run = await until(gateway, path, status="WAITING")
     waiting = run["waiting_for"]
     assert waiting["kind"] == "event"
-    assert waiting["sentence"].startswith("waiting for order/paid where event.data.id == async.data.id (timeout in 2 d 23 h")
+    assert waiting["sentence"].startswith(
+        "waiting for order/paid where event.data.id == async.data.id with event.data.id = 7 (timeout in 2 d 23 h"
+    )
     assert waiting["since"] < waiting["until"]
     (step,) = await gateway.data(f"{path}/steps")
     assert (step["id"], step["status"], step["until"]) == ("paid", "WAITING", waiting["until"])
@@ -328,7 +330,9 @@ async def test_functions_have_schedules_and_a_ledger(gateway: Any) -> None:
     functions = await gateway.data("/v1/functions")
     assert [one["id"] for one in functions] == ["greet", "ticks"]
     assert functions[0]["spec"]["triggers"][0]["event"] == "user/signup"
+    assert (functions[0]["why"]["kind"], functions[0]["why"]["sentence"]) == ("ready", "nothing waits")
     one = await gateway.data("/v1/functions/ticks")
+    assert one["why"]["until"] == one["schedules"][0]["next_due"]
     assert one["schedules"][0]["cron"]["cron"] == "0 12 * * 5"
     assert one["schedules"][0]["ledger"] == []
 
@@ -459,3 +463,16 @@ async def test_metrics_hold_no_ids(gateway: Any) -> None:
     assert 'function="greet"' in text
     for secret in ("canary", run["run_id"], gateway.workers[0].runner_id):
         assert secret not in text
+
+
+async def test_functions_say_what_holds_them_back(gateway: Any) -> None:
+    """A function whose runners are gone says that there is none, how many runs are due, and since when the oldest is."""
+    worker = await gateway.serve(retries)
+    await worker.drain(timedelta(0))
+    (event_id,) = (await gateway.send({"name": "flaky"})).json()["ids"]
+    (one,) = await gateway.data("/v1/functions")
+    assert one["why"]["kind"] == "no_runner"
+    assert one["why"]["sentence"].startswith("no runner: none is alive for pool 'default' and function 'retries'; 1 run due, ")
+    run = await gateway.data(f"/v1/runs/{await started(gateway, event_id)}")
+    assert run["waiting_for"]["kind"] == "no_runner"
+    assert one["why"]["since"] is not None

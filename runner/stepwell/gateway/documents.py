@@ -114,7 +114,9 @@ class CancelledRun(Document):
 class WaitingForDocument(Document):
     """Why a live run isn't moving, since when, until when, and what happens next."""
 
-    kind: Literal["running", "due", "no_runner", "scheduled", "retry", "limit", "sleep", "event", "signal", "run", "several"]
+    kind: Literal[
+        "running", "due", "no_runner", "scheduled", "retry", "limit", "sleep", "event", "signal", "run", "several", "paused"
+    ]
     sentence: str
     since: Instant
     until: Instant | None
@@ -222,6 +224,16 @@ class ScheduleWithLedger(Schedule):
     ledger: list[Tick]
 
 
+class FunctionWhyDocument(Document):
+    """What holds a function back, or that nothing does; `since` is null where nothing waits."""
+
+    kind: Literal["ready", "working", "inactive", "paused", "no_runner", "limit", "busy"]
+    sentence: str
+    since: Instant | None
+    until: Instant | None
+    next: str
+
+
 class FunctionDocument(Document):
     """A registered function. One that isn't `active` starts nothing; its runs in flight go on."""
 
@@ -230,6 +242,7 @@ class FunctionDocument(Document):
     pool: str
     owner: str
     active: bool
+    why: FunctionWhyDocument
     spec: dict[str, Any]
     schedules: list[Schedule]
 

@@ -19,7 +19,7 @@ from stepwell.store.records import (
     TickOutcome,
     Wait,
 )
-from stepwell.why import WaitingFor
+from stepwell.why import FunctionWhy, WaitingFor
 
 LIST_OUTPUT = 64 * 1024
 """In a list an output over this size is left out; the run itself has it."""
@@ -40,12 +40,12 @@ def run_in_list(run: RunRow) -> dict[str, Any]:
     return view
 
 
-def waiting_view(waiting: WaitingFor) -> dict[str, Any]:
+def waiting_view(waiting: WaitingFor | FunctionWhy) -> dict[str, Any]:
     """Why it is waiting."""
     return {
         "kind": waiting.kind,
         "sentence": waiting.sentence,
-        "since": rfc3339(waiting.since),
+        "since": _instant(waiting.since),
         "until": _instant(waiting.until),
         "next": waiting.next,
     }
@@ -125,14 +125,15 @@ def open_view(wait: Wait) -> dict[str, Any]:
     }
 
 
-def function_view(row: FunctionRow, schedules: list[dict[str, Any]]) -> dict[str, Any]:
-    """One registered function with its schedules."""
+def function_view(row: FunctionRow, why: FunctionWhy, schedules: list[dict[str, Any]]) -> dict[str, Any]:
+    """One registered function with what holds it back and its schedules."""
     return {
         "id": row.function_id,
         "revision": row.revision,
         "pool": row.pool,
         "owner": row.owner,
         "active": row.active,
+        "why": waiting_view(why),
         "spec": orjson.Fragment(row.spec),
         "schedules": schedules,
     }

@@ -226,7 +226,8 @@ from well.queue q where q.runner_id is null group by q.function_id, q.revision o
 
 -- name: stats_runners
 -- Every lease.
-select runner_id, pools, functions, slots, expires, draining from well.runners where expires > $1::bigint order by runner_id
+select runner_id, pools, functions, slots, expires, draining from well.runners
+where expires > coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) order by runner_id
 
 -- name: stats_server
 -- The clock, timers that nobody took, and what holds back vacuum.
