@@ -186,7 +186,12 @@ class EventDocument(Document):
 
 
 class Reaction(Document):
-    """What one function did about an event: `started` with its run, or a decision and its reason."""
+    """What one function did about an event: `started` with its run (and what that waits for), or a decision and its reason.
+
+    Decisions: `started`, `skipped` (a duplicate, by idempotency), `not matched`, `expression error`, `inactive`, `other name`
+    (only where no function listens to the event's name), and beside a run that started `idempotency key has no value` and
+    `concurrency key has no value`.
+    """
 
     function_id: str
     decision: str
@@ -194,9 +199,19 @@ class Reaction(Document):
     run_id: str | None
 
 
+class EventWhyDocument(Document):
+    """What an event did in one sentence; `until` is when its runs may begin, where that lies ahead."""
+
+    sentence: str
+    since: Instant
+    until: Instant | None
+    next: str
+
+
 class EventWithFunctions(EventDocument):
     """An event and what it did."""
 
+    why: EventWhyDocument
     functions: list[Reaction]
 
 

@@ -2,12 +2,36 @@
 
 from collections.abc import Sequence
 
+from stepwell.engine.registry import parse
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.spec.function import FunctionSpec
-from stepwell.store.records import FunctionRow, FunctionStats, RevisionWork, RunnerRow, RunRow, ScheduleRow, Stats
-from stepwell.why import ALONE, Around, FunctionFacts, FunctionWhy, Runners, WaitingFor, function_why, waiting_for
+from stepwell.store.records import (
+    FunctionRow,
+    FunctionStats,
+    RevisionWork,
+    RunFilter,
+    RunnerRow,
+    RunRow,
+    ScheduleRow,
+    Stats,
+    StoredEvent,
+)
+from stepwell.why import (
+    ALONE,
+    Around,
+    FunctionFacts,
+    FunctionWhy,
+    Reaction,
+    Runners,
+    WaitingFor,
+    function_why,
+    reactions,
+    waiting_for,
+)
 
+MOST_RUNS = 200
+MOST_EXPLAINED = 20
 NO_RUNS = FunctionStats("", 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -17,6 +41,17 @@ async def explain_run(well: Well, run: RunRow) -> WaitingFor | None:
         return None
     now = well.clock.now()
     return waiting_for(run, now, await _around(well, run, now))
+
+
+async def explain_event(well: Well, event: StoredEvent) -> list[Reaction]:
+    """What each function did about the event, with the live runs' own answers for the first of them."""
+    listed = await well.store.runs(RunFilter(event_id=event.id, limit=MOST_RUNS))
+    runs: list[tuple[RunRow, WaitingFor | None]] = []
+    for place, run in enumerate(listed):
+        live = await well.store.run(run.run_id) if place < MOST_EXPLAINED and not run.status.is_final else None
+        runs.append((live or run, None if live is None else await explain_run(well, live)))
+    registry = parse(await well.store.registry(), well.registry)
+    return reactions(event, runs, await well.store.decisions(event.id), registry)
 
 
 async def explain_functions(well: Well, rows: Sequence[FunctionRow], schedules: Sequence[ScheduleRow]) -> dict[str, FunctionWhy]:

@@ -9,13 +9,13 @@ from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import Unknown
 from stepwell.gateway.answers import answer, make_cursor, page, read_cursor
-from stepwell.gateway.explain import explain_functions, explain_run
+from stepwell.gateway.explain import explain_event, explain_functions, explain_run
 from stepwell.gateway.parts import Cursor, Limit, must_find, the_well
 from stepwell.gateway.views import (
     event_view,
+    event_with_functions,
     function_view,
     open_view,
-    reactions,
     run_in_list,
     run_view,
     schedule_view,
@@ -23,6 +23,7 @@ from stepwell.gateway.views import (
     tick_view,
 )
 from stepwell.store.records import Registry, RunFilter, ScheduleRow, StepKind
+from stepwell.why import event_why
 
 LEDGER_ROWS = 20
 OneWell = Annotated[Well, Depends(the_well)]
@@ -74,13 +75,16 @@ async def list_events(
 
 
 async def get_event(event_id: str, well: OneWell) -> Response:
-    """Show one event and, in `functions`, what it did: the runs it started, and why another function did not start."""
+    """Show one event and, in `functions`, what it did: the runs it started, and why another function did not start.
+
+    `why` says it in one sentence. What was not recorded when the event came in is worked out with the functions of now, and says
+    so where one may have been another then.
+    """
     event = await well.store.event(event_id)
     if event is None:
         raise Unknown(f"there is no event {event_id!r}")
-    runs = await well.store.runs(RunFilter(event_id=event_id, limit=200))
-    decisions = await well.store.decisions(event_id)
-    return answer({**event_view(event), "functions": reactions(event, runs, decisions, well.registry)}, well.clock.now())
+    found = await explain_event(well, event)
+    return answer(event_with_functions(event, found, event_why(event, found, well.clock.now())), well.clock.now())
 
 
 async def get_event_runs(event_id: str, well: OneWell, limit: Limit = 20, cursor: Cursor = None) -> Response:

@@ -36,7 +36,8 @@ select well.listen_on($1, $2)
 -- name: registry
 -- One whole version: one statement, so one snapshot. What starts nothing is known while it has a revision.
 select (select version from well.registry) as version,
-       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, active, encode(spec, 'base64')) order by function_id)
+       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, active, since, encode(spec, 'base64'))
+                         order by function_id)
         from well.functions
         where active or function_id in (select r.function_id from well.revisions r
                                         union all select r.function_id || '-failure' from well.revisions r)) as functions,

@@ -63,7 +63,10 @@ class Reads:
         functions, listens, schedules = _json(row["functions"]), _json(row["listens"]), _json(row["schedules"])
         return Registry(
             version=row["version"],
-            functions=tuple(FunctionRow(*ids, spec=base64.b64decode(spec), active=active) for *ids, active, spec in functions),
+            functions=tuple(
+                FunctionRow(*ids, spec=base64.b64decode(spec), active=active, since=since)
+                for *ids, active, since, spec in functions
+            ),
             listens=tuple((name, path) for name, path in listens),
             schedules=tuple(
                 ScheduleRow(schedule_id, function_id, base64.b64decode(cron), *instants)

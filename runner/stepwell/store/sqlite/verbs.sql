@@ -26,7 +26,7 @@ UPDATE registry SET version = version + 1 RETURNING version;
 
 -- name: functions
 -- What is registered; what starts nothing is known while it has a revision.
-SELECT function_id, revision, pool, owner, spec, active FROM functions
+SELECT function_id, revision, pool, owner, spec, active, since FROM functions
 WHERE active OR function_id IN (SELECT function_id FROM revisions UNION ALL SELECT function_id || '-failure' FROM revisions)
 ORDER BY function_id;
 
