@@ -121,18 +121,19 @@ def _runners(seen: Observed, made: Plan, trouble: Trouble | None, refused: str |
         child = seen.children.get(made.current_pool or "")
         return _of_child(kind, child)
     if trouble is not None:
-        return Condition(kind, "False", trouble.reason, _in_trouble(trouble, seen.children.get(seen.target.pool_id)))
+        return Condition(kind, "False", trouble.reason, _in_trouble(seen.children.get(seen.target.pool_id), made, trouble))
     if seen.target.replicas == 0:
         return Condition(kind, "True", "ScaledToZero", "replicas is 0: runs wait until it is raised")
     current = seen.children.get(made.current_pool or seen.target.pool_id)
     return _of_child(kind, current)
 
 
-def _in_trouble(trouble: Trouble, child: Child | None) -> str:
+def _in_trouble(child: Child | None, made: Plan, trouble: Trouble) -> str:
     """What keeps the pods and what to do; with a count only while none is ready, for then it stays as it is."""
     if child is None or child.ready > 0:
         return f"{trouble.pod or trouble.reason}: {trouble.message}"
-    found = no_pods(Pods(0, child.desired, trouble.pod or trouble.reason, trouble.message))
+    coming = made.phase is Phase.COMING and made.current is not None
+    found = no_pods(Pods(0, child.desired, trouble.pod or trouble.reason, trouble.message, coming))
     return f"{found.sentence}; {found.next}"
 
 

@@ -136,6 +136,8 @@ def test_a_retry_of_the_code_between_steps() -> None:
     """The code between steps is retried too, and says so."""
     found = why(run(RunStatus.QUEUED, due=NOW + MINUTE, attempt=1), Around(tries=3))
     assert (found.kind, found.sentence) == (Why.RETRY, "retrying the code between steps in 1 m (attempt 2/3)")
+    told = why(run(RunStatus.QUEUED, due=NOW + MINUTE, attempt=1), Around(error=b'{"name":"KeyError","message":"x"}'))
+    assert told.sentence == "retrying the code between steps in 1 m (attempt 2/5): KeyError: x"
 
 
 def test_a_run_of_the_future_is_scheduled() -> None:

@@ -77,6 +77,9 @@ async def _around(well: Well, run: RunRow, now: int) -> Around:
         live = await well.store.runners(well.clock.pinned())
         work = await well.store.work(well.clock.pinned())
         return Around(tries, runners=_runners(live, run.pool, run.function_id, work), owner=owner)
+    if run.attempt and not run.waits:
+        between = await well.store.attempts_between(run.run_id)
+        return Around(tries, error=between.attempts[-1].error if between is not None else None, owner=owner)
     return Around(tries, owner=owner)
 
 

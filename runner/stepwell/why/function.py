@@ -63,12 +63,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """The pods of a pool, as the cluster tells of them: `reason` is the kubelet's or the scheduler's own word."""
+    """The pods of a pool, as the cluster tells of them: `reason` is the kubelet's or the scheduler's own word.
+
+    `coming`: they are those of a new revision, and the one before serves until they are ready.
+    """
 
     ready: int
     wanted: int
     reason: str = ""
     message: str = ""
+    coming: bool = False
 
 
 def function_why(facts: FunctionFacts, now: int) -> FunctionWhy:
@@ -125,14 +129,16 @@ def no_pods(pods: Pods) -> Finding:
     why = (
         " (" + ": ".join(brief(text) for text in (pods.reason, pods.message) if text) + ")" if pods.reason or pods.message else ""
     )
+    whose = "no runner of the new revision" if pods.coming else "no runner"
+    waits = "the revision before serves" if pods.coming else "runs wait"
     return Finding(
-        f"no runner: {pods.ready}/{pods.wanted} pods ready{why}",
-        POD_MENDS.get(pods.reason, "runs wait and start as soon as a pod is ready"),
+        f"{whose}: {pods.ready}/{pods.wanted} pods ready{why}",
+        f"{waits}; {POD_MENDS.get(pods.reason, 'this ends as soon as a pod is ready')}",
     )
 
 
-_PULL = "runs wait; correct the image's name, or give the pull secret, and they start"
-_CONFIG = "runs wait; make what the pod names (Secret, ConfigMap, volume), and they start"
+_PULL = "correct the image's name, or give the pull secret"
+_CONFIG = "make what the pod names (Secret, ConfigMap, volume)"
 POD_MENDS = {
     "ImagePullBackOff": _PULL,
     "ErrImagePull": _PULL,
@@ -141,10 +147,10 @@ POD_MENDS = {
     "CreateContainerConfigError": _CONFIG,
     "CreateContainerError": _CONFIG,
     "RunContainerError": _CONFIG,
-    "Unschedulable": "runs wait; make room, or ask for less in spec.runner.resources, and they start",
-    "CrashLoopBackOff": "runs wait; 'kubectl logs --previous' of the pod shows its end; mend it, and they start",
-    "OOMKilled": "runs wait; raise spec.runner.resources.limits.memory, or do less in a step",
-    "HandlerImportFailed": "runs wait; mend the code at that line and apply it, and they start",
+    "Unschedulable": "make room, or ask for less in spec.runner.resources",
+    "CrashLoopBackOff": "'kubectl logs --previous' of the pod shows its end; mend that",
+    "OOMKilled": "raise spec.runner.resources.limits.memory, or do less in a step",
+    "HandlerImportFailed": "mend the code at that line and apply it",
 }
 """What to do, by a pod's own reason."""
 

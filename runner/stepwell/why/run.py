@@ -21,7 +21,8 @@ class Around:
 
     `tries` is how many a step gets by the function's definition; `holders` and `limit` belong to the concurrency key that
     blocks the run; `runners` are those of its pool, and `orphaned` tells that the one that holds it is dead (None, False:
-    nobody looked); `owner` is who registered the function, `paused` who paused it.
+    nobody looked); `owner` is who registered the function, `paused` who paused it; `error` is the JSON of what the code between
+    steps failed with last.
     """
 
     tries: int = 5
@@ -31,6 +32,7 @@ class Around:
     orphaned: bool = False
     owner: str = ""
     paused: Paused | None = None
+    error: bytes | None = None
 
 
 ALONE = Around()
@@ -227,8 +229,8 @@ def _by_time(run: RunRow, now: int, around: Around) -> WaitingFor:
     if run.status is RunStatus.QUEUED and run.started is not None and run.attempt == 0 and run.due is not None:
         return _without_code(run, run.due, now)
     if run.attempt > 0 and run.due is not None:
-        between = Wait(StepKind.RUN, "", 0, run.due, _since(run))
-        return _retrying(run.attempt, {}, between, now, around)
+        between = Wait(StepKind.RUN, "", 0, run.due, _since(run), detail=around.error)
+        return _retrying(run.attempt, _detail(between), between, now, around)
     until = None if run.due is None or run.due >= FOREVER else run.due
     since = _since(run)
     match run.status:

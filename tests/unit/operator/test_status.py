@@ -171,8 +171,8 @@ def test_what_is_wrong_with_a_pod_is_told_of_its_own_revision() -> None:
     found = {one["type"]: one for one in status["conditions"]}
     assert (found["RunnersAvailable"]["status"], found["RunnersAvailable"]["reason"]) == ("False", "ImagePullFailed")
     assert found["RunnersAvailable"]["message"] == (
-        "no runner: 0/1 pods ready (ImagePullBackOff: no such image); "
-        "runs wait; correct the image's name, or give the pull secret, and they start"
+        "no runner of the new revision: 0/1 pods ready (ImagePullBackOff: no such image); "
+        "the revision before serves; correct the image's name, or give the pull secret"
     )
     assert (status["currentRevision"], status["targetRevision"]) == (ONE.revision, TWO.revision)
 
