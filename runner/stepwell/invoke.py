@@ -34,7 +34,9 @@ class LocalCode:
     async def __call__(self, passing: Pass) -> bytes:
         """Run the handler once from the top and encode what it returns."""
         execution = passing.execution
-        scope = log.Scope(execution.run_id, self.function.id, None, lambda: passing.attempt, passing.replaying)
+        scope = log.Scope(
+            execution.run_id, self.function.id, None, lambda: passing.attempt, passing.replaying, lambda: execution.epoch
+        )
         log.current.set(scope)
         events = [self._event(document) for document in _documents(execution.claimed.input)]
         ctx = Context(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,13 @@ async def open_patiently(well: Well) -> None:
             return
 
 
+def begin_logs(upkeep: Upkeep, component: str) -> None:
+    """Log as configured, with what every line of this process carries; signals change the level from now on."""
+    who = {"component": component, "namespace": upkeep.namespace, "version": version("stepwell"), "pod": upkeep.log.pod}
+    log.configure(json=upkeep.log.json, level=upkeep.log.level, **who)
+    log.follow_signals(upkeep.log.level)
+
+
 @asynccontextmanager
 async def beside(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     """Run these for as long as the block lasts."""
@@ -125,7 +133,7 @@ async def keep_up(well: Well, keep: timedelta) -> None:
 
 async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkeep) -> None:
     """Take events in, show runs, fire cron ticks and sweep, until told to stop. Any number of these may run."""
-    log.configure(json=upkeep.log.json, level=upkeep.log.level, component="gateway")
+    begin_logs(upkeep, "gateway")
     listener = listen(settings.host, settings.port)
     well = make_well(store, "gateway", upkeep.namespace)
     doorstep = Doorstep(make_app(well, settings))
@@ -148,7 +156,8 @@ async def runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep)
 
     What keeps it from starting is left in the termination log too, for whoever looks after the pod.
     """
-    log.configure(json=upkeep.log.json, level=upkeep.log.level, component="runner")
+    begin_logs(upkeep, "runner")
+    log.capture_prints()
     try:
         await _runner(store, settings, upkeep)
     except StepwellError as error:

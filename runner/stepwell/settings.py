@@ -88,10 +88,11 @@ class RunnerSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How much is logged, and whether as JSON lines rather than for eyes."""
+    """How much is logged, whether as JSON lines rather than for eyes, and in which pod."""
 
     level: str = "INFO"
     json: bool = True
+    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,13 @@ def upkeep(env: Mapping[str, str], *, eyes: bool) -> Upkeep:
     if form not in {"json", "text"}:
         raise SettingsError(f"STEPWELL_LOG_FORMAT is json or text, not {form!r}")
     kept = _length(env.get("STEPWELL_KEEP") or "7d", "STEPWELL_KEEP", 3600.0, 10 * 366 * 86_400.0)
-    return Upkeep(LogSettings(level, form == "json"), kept, env.get("STEPWELL_NAMESPACE") or "default")
+    log = LogSettings(level, form == "json", pod_name(env))
+    return Upkeep(log, kept, env.get("STEPWELL_NAMESPACE") or "default")
+
+
+def pod_name(env: Mapping[str, str]) -> str:
+    """The name of the pod that this process runs in, empty outside of one: a pod's host name is its own."""
+    return env.get("HOSTNAME", "") if "KUBERNETES_SERVICE_HOST" in env else ""
 
 
 def client_settings(env: Mapping[str, str], url: str | None, key: str | None) -> tuple[str, str | None]:

@@ -326,7 +326,7 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
 
 async def _call(passing: Pass, key: Key, body: Body, attempt: int) -> bytes:
     execution = passing.execution
-    scope = log.Scope(execution.run_id, execution.claimed.function_id, key[0], attempt, _never)
+    scope = log.Scope(execution.run_id, execution.claimed.function_id, key[0], attempt, _never, execution.epoch)
     scoped = log.current.set(scope)
     info = StepInfo(*key, attempt, execution.run_id, execution.claimed.function_id, log.RunLogger(scope))
     entered = current.set(info)
