@@ -16,7 +16,17 @@ from stepwell.engine.well import Well
 from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, listen, serving
 from stepwell.loading import load
-from stepwell.processes import begin_logs, beside, keep_up, load_or_raise, make_well, open_patiently, stopped, worker_options
+from stepwell.processes import (
+    begin_logs,
+    beside,
+    keep_up,
+    load_or_raise,
+    make_well,
+    open_patiently,
+    stopped,
+    traced,
+    worker_options,
+)
 from stepwell.settings import DevSettings, StoreSettings
 from stepwell.spec.function import CronTrigger, EventTrigger
 from stepwell.store.records import ScheduleRow
@@ -54,6 +64,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
         await stack.enter_async_context(serving(doorstep, listener))
         await _open(well, settings.store)
         stack.push_async_callback(well.close)
+        stack.enter_context(traced(well, settings.upkeep, "dev"))
         worker = Worker(well, functions, worker_options(settings.runner))
         await worker.start()
         one = Dev(settings, well, worker, Scheduler(well), address(listener), say)

@@ -4,8 +4,8 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from stepwell.metrics import Metrics
 from stepwell.pool_code import PoolCode
 from stepwell.settings import GatewaySettings, RunnerSettings, StoreSettings, Upkeep
 from stepwell.store.protocol import Store
+from stepwell.tracing import start
 from stepwell.worker import Worker, WorkerOptions
 
 UPKEEP_SECONDS = 3600.0
@@ -111,6 +112,18 @@ def begin_logs(upkeep: Upkeep, component: str) -> None:
     log.follow_signals(upkeep.log.level)
 
 
+@contextmanager
+def traced(well: Well, upkeep: Upkeep, component: str) -> Generator[None]:
+    """Have the well's executions send spans for as long as the block lasts, if that is switched on."""
+    tracing = start(upkeep.traces, component, upkeep.namespace, upkeep.log.pod)
+    well.tracer = tracing
+    try:
+        yield
+    finally:
+        if tracing is not None:
+            tracing.stop()
+
+
 @asynccontextmanager
 async def beside(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     """Run these for as long as the block lasts."""
@@ -178,6 +191,7 @@ async def _runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep
         if not await _opened(well, stop):
             return
         stack.push_async_callback(well.close)
+        stack.enter_context(traced(well, upkeep, "runner"))
         worker = Worker(well, functions, worker_options(settings))
         pool = PoolCode(well, settings.pool, Path(settings.code) if settings.code else None) if settings.registered else None
         if pool is not None and not await _unless(stop, _adopt_patiently(pool, worker)):

@@ -113,6 +113,7 @@ class Worker:
             lease_holds=self._lease_holds,
             doubt=self._doubt,
             in_thread=self._in_thread,
+            tracer=well.tracer,
         )
         self._lease_until = FOREVER
 

@@ -7,12 +7,8 @@ tests/cluster/test_operator_canary.py.
 import asyncio
 import base64
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -21,12 +17,11 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import asyncpg
-import pytest
+from scenarios.parts import DEADLINE, Start
 
 from stepwell.store.postgres import PostgresStore
 
 PAYLOAD, SECRET, PASSWORD = "CANARY-payload-7f3a", "CANARY-key-91bc", "CANARY-password-22d0"
-DEADLINE = 30.0
 CODE = f"""
 import logging
 import stepwell
@@ -72,49 +67,6 @@ async def blocks(ctx):
     import time
     time.sleep(1.5)
 """
-
-Start = Callable[..., "Part"]
-
-
-class Part:
-    """A process of `stepwell` with its log in a file."""
-
-    def __init__(self, arguments: list[str], env: dict[str, str], home: Path) -> None:
-        self.log = home / f"{arguments[0]}-{uuid4().hex}.log"
-        bare = {name: value for name, value in os.environ.items() if not name.startswith("STEPWELL_")}
-        command = [sys.executable, "-c", "import sys; from stepwell.cli import main; sys.exit(main())", *arguments]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=home, env={**bare, **env}, stdout=log, stderr=subprocess.STDOUT)
-
-    def lines(self) -> list[str]:
-        return self.log.read_text().splitlines()
-
-    def wait_for(self, words: str) -> str:
-        """The first line with these words."""
-        until = time.monotonic() + DEADLINE
-        while True:
-            found = next((line for line in self.lines() if words in line), None)
-            if found is not None:
-                return found
-            assert time.monotonic() < until, self.log.read_text()
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.05)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start parts; all are ended with the test."""
-    parts: list[Part] = []
-
-    def make(*arguments: str, **env: str) -> Part:
-        parts.append(Part(list(arguments), env, tmp_path))
-        return parts[-1]
-
-    yield make
-    for part in parts:
-        if part.process.poll() is None:
-            part.process.kill()
-        part.process.wait(DEADLINE)
 
 
 def ask(url: str, path: str, body: Any = None, key: str = SECRET) -> tuple[int, Any]:

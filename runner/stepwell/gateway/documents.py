@@ -62,13 +62,14 @@ class IngestProblem(Problem):
 
 
 class EventRequest(BaseModel):
-    """One event to send. `ts` is ms since 1970; `id` makes it unique."""
+    """One event to send. `ts` is ms since 1970; `id` makes it unique; `traceparent` is the sender's span, else the header's."""
 
     name: str = Field(min_length=1, max_length=255)
     data: dict[str, Any] = {}
     id: str | None = None
     ts: int | None = None
     v: str | None = None
+    traceparent: str | None = None
 
 
 class InvokeRequest(BaseModel):
@@ -181,6 +182,7 @@ class EventDocument(Document):
     data: dict[str, Any]
     ts: int
     v: str | None = None
+    traceparent: str | None = None
     received_at: Instant
     registry_version: int
 
