@@ -226,17 +226,22 @@ async def test_11_a_runner_was_killed(durable: Durable) -> None:
 
 
 async def test_12_the_code_of_a_revision_is_gone(durable: Durable) -> None:
-    """A run whose revision no runner can load names the revision, and sends the finder to the runner's log."""
+    """A run whose revision no runner can load names the revision, and what it could not import."""
     pack = made("pack", nap)
     await durable.serve(pack)
     await durable.worker.drain(timedelta(0))
     (row,) = (await durable.store.registry()).functions
     worker = durable.worker = Worker(durable.well, (), WorkerOptions(register=False))
-    await worker.adopt(Codes(by_revision={("pack", "another"): LocalCode(pack)}, broken=frozenset({("pack", row.revision)})))
+    await worker.adopt(
+        Codes(
+            by_revision={("pack", "another"): LocalCode(pack)},
+            broken={("pack", row.revision): "shop.py:3: no module named 'tax'"},
+        )
+    )
     await worker.start()
     await durable.send_event(Event(name="pack"))
-    words = f"no runner has its code: pool 'default' can't load revision {row.revision} of function 'pack'"
-    await cause_of_run(durable, "pack", "QUEUED", words, "runner's log says what can't be imported")
+    words = f"can't load revision {row.revision} of function 'pack': shop.py:3: no module named 'tax'; it is asked again at"
+    await cause_of_run(durable, "pack", "QUEUED", words, "mend the code there")
 
 
 async def test_13_an_event_is_misspelt(durable: Durable) -> None:

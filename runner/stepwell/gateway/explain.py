@@ -69,17 +69,20 @@ async def _around(well: Well, run: RunRow, now: int) -> Around:
     if run.status is RunStatus.RUNNING:
         live = await well.store.runners(well.clock.pinned())
         orphaned = run.runner_id is not None and all(one.runner_id != run.runner_id for one in live)
-        return Around(tries, runners=_runners(live, run.pool, run.function_id), orphaned=orphaned, owner=owner)
+        return Around(tries, runners=_runners(live, run, ()), orphaned=orphaned, owner=owner)
     if run.blocked_on is not None:
         limit = limit_behind(known.spec, run.blocked_on) if known is not None else 0
         return Around(tries, tuple(await well.store.key_holders(run.blocked_on)), limit, owner=owner)
     if run.due is not None and run.due <= now:
         live = await well.store.runners(well.clock.pinned())
         work = await well.store.work(well.clock.pinned())
-        return Around(tries, runners=_runners(live, run.pool, run.function_id, work), owner=owner)
+        return Around(tries, runners=_runners(live, run, work), owner=owner)
     if run.attempt and not run.waits:
         between = await well.store.attempts_between(run.run_id)
         return Around(tries, error=between.attempts[-1].error if between is not None else None, owner=owner)
+    if run.status is RunStatus.QUEUED and run.started is not None and not run.waits:
+        live = await well.store.runners(well.clock.pinned())
+        return Around(tries, runners=_runners(live, run, ()), owner=owner)
     return Around(tries, owner=owner)
 
 
@@ -93,15 +96,17 @@ def limit_behind(spec: FunctionSpec, key: str) -> int:
     return 0
 
 
-def _runners(live: Sequence[RunnerRow], pool: str, function_id: str, work: Sequence[RevisionWork] = ()) -> Runners:
-    of_pool = [one for one in live if pool in one.pools]
-    knowing = [one for one in of_pool if function_id in one.functions]
+def _runners(live: Sequence[RunnerRow], of: RunRow | FunctionRow, work: Sequence[RevisionWork]) -> Runners:
+    of_pool = [one for one in live if of.pool in one.pools]
+    knowing = [one for one in of_pool if of.function_id in one.functions]
+    broken = [why for one in of_pool for *what, why in one.broken if what == [of.function_id, of.revision]]
     return Runners(
         alive=len(of_pool),
         knowing=len(knowing),
         taking=sum(not one.draining for one in knowing),
         slots=sum(one.slots for one in of_pool),
-        busy=sum(one.running for one in work if one.pool == pool),
+        busy=sum(one.running for one in work if one.pool == of.pool),
+        broken=broken[0] if broken else "",
     )
 
 
@@ -114,7 +119,7 @@ def _facts(row: FunctionRow, stats: Stats, work: Sequence[RevisionWork], schedul
         row.pool,
         row.owner,
         row.active,
-        _runners(stats.runners, row.pool, row.function_id, work),
+        _runners(stats.runners, row, work),
         due=live.queued_due,
         due_age=live.oldest_due_age,
         blocked=live.blocked,

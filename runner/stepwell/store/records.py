@@ -622,7 +622,7 @@ class FunctionStats:
 
 @dataclass(frozen=True, slots=True)
 class RunnerRow:
-    """One runner's lease."""
+    """One runner's lease. `broken` is what it was to execute and can't load: (function, revision, why)."""
 
     runner_id: str
     pools: tuple[str, ...]
@@ -630,6 +630,7 @@ class RunnerRow:
     slots: int
     expires: int
     draining: bool
+    broken: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class WaitingFor:
 class Runners:
     """The live runners of one pool: all, those that have the function, and those of these that are not on their way out.
 
-    `slots` and `busy` are the pool's, over all of its runners.
+    `slots` and `busy` are the pool's, over all of its runners; `broken` is why one of them can't load the function's code.
     """
 
     alive: int = 0
@@ -44,6 +44,7 @@ class Runners:
     taking: int = 0
     slots: int = 0
     busy: int = 0
+    broken: str = ""
 
 
 @dataclass(frozen=True, slots=True)

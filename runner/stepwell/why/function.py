@@ -113,6 +113,11 @@ def no_runner(function_id: str, pool: str, runners: Runners, owner: str = "") ->
             f"no runner: none is alive for pool {pool!r} and function {function_id!r}",
             f"it starts as soon as a runner of pool {pool!r} that has this function is up{mend}",
         )
+    if not runners.knowing and runners.broken:
+        return Finding(
+            f"no runner: pool {pool!r} can't load function {function_id!r}: {brief(runners.broken)}",
+            "mend the code there, or roll the function back",
+        )
     if not runners.knowing:
         return Finding(
             f"no runner: {_count(runners.alive)} of pool {pool!r} alive, but none has function {function_id!r}",

@@ -227,7 +227,7 @@ def _after_wait(kind: Why, until: int | None) -> str:
 
 def _by_time(run: RunRow, now: int, around: Around) -> WaitingFor:
     if run.status is RunStatus.QUEUED and run.started is not None and run.attempt == 0 and run.due is not None:
-        return _without_code(run, run.due, now)
+        return _without_code(run, run.due, now, around.runners.broken if around.runners is not None else "")
     if run.attempt > 0 and run.due is not None:
         between = Wait(StepKind.RUN, "", 0, run.due, _since(run), detail=around.error)
         return _retrying(run.attempt, _detail(between), between, now, around)
@@ -247,15 +247,15 @@ def _by_time(run: RunRow, now: int, around: Around) -> WaitingFor:
             return WaitingFor(Why.SCHEDULED, sentence, since, until, "it becomes due then")
 
 
-def _without_code(run: RunRow, due: int, now: int) -> WaitingFor:
+def _without_code(run: RunRow, due: int, now: int, broken: str) -> WaitingFor:
     """It was claimed and given back at once: neither a try that failed nor a wait, so its code was not there."""
     return WaitingFor(
         Why.NO_RUNNER,
-        f"no runner has its code: pool {run.pool!r} can't load revision {run.revision} of function {run.function_id!r}; "
-        f"it is asked again at {clock_time(due, now)}",
+        f"no runner has its code: pool {run.pool!r} can't load revision {run.revision} of function {run.function_id!r}"
+        f"{f': {brief(broken)}' if broken else ''}; it is asked again at {clock_time(due, now)}",
         _since(run),
         due,
-        "the runner's log says what can't be imported, and where; mend that, or roll the function back",
+        "mend the code there, or roll the function back; the runner's log has it too",
     )
 
 

@@ -2,7 +2,7 @@
 
 -- name: enrol
 -- Make or renew a lease row.
-select well.enrol($1, $2, $3, $4, $5, $6, $7)
+select well.enrol($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: beat
 -- Renew a lease, if it is still there.
@@ -227,7 +227,7 @@ from well.queue q where q.runner_id is null group by q.function_id, q.revision o
 
 -- name: stats_runners
 -- Every lease.
-select runner_id, pools, functions, slots, expires, draining from well.runners
+select runner_id, pools, functions, slots, expires, draining, broken::text as broken from well.runners
 where expires > coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) order by runner_id
 
 -- name: stats_server

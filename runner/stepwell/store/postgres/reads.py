@@ -207,7 +207,13 @@ class Reads:
 
 def _runner(row: Row) -> RunnerRow:
     return RunnerRow(
-        row["runner_id"], tuple(row["pools"]), tuple(row["functions"]), row["slots"], row["expires"], row["draining"]
+        row["runner_id"],
+        tuple(row["pools"]),
+        tuple(row["functions"]),
+        row["slots"],
+        row["expires"],
+        row["draining"],
+        tuple(map(tuple, orjson.loads(row["broken"]))),
     )
 
 

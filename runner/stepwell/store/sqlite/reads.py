@@ -170,7 +170,8 @@ def _stats(cursor: Cursor, now: int) -> Stats:
 
 
 def _runner(row: Sequence[Any]) -> RunnerRow:
-    return RunnerRow(row[0], tuple(orjson.loads(row[1])), tuple(orjson.loads(row[2])), row[3], row[4], bool(row[5]))
+    pools, functions, broken = (tuple(orjson.loads(text)) for text in (row[1], row[2], row[6]))
+    return RunnerRow(row[0], pools, functions, row[3], row[4], bool(row[5]), tuple(map(tuple, broken)))
 
 
 def _waits(text: str) -> tuple[Wait, ...]:

@@ -84,9 +84,10 @@ INSERT INTO listens (name, path) VALUES (?, ?) ON CONFLICT DO NOTHING;
 
 -- name: enrol
 -- Make or renew a lease row.
-INSERT INTO runners (runner_id, pools, functions, slots, expires, draining) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO runners (runner_id, pools, functions, slots, expires, draining, broken)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (runner_id) DO UPDATE SET pools = excluded.pools, functions = excluded.functions, slots = excluded.slots,
-    expires = excluded.expires, draining = excluded.draining;
+    expires = excluded.expires, draining = excluded.draining, broken = excluded.broken;
 
 -- name: beat
 -- Renew a lease, if it is still there.
