@@ -17,7 +17,8 @@ from stepwell.errors import SpecError, Unknown
 from stepwell.gateway.answers import AlreadyEnded, answer
 from stepwell.gateway.body import read_json
 from stepwell.gateway.documents import CancellationRequest, InvokeRequest
-from stepwell.gateway.parts import explain, must_find
+from stepwell.gateway.explain import explain_run
+from stepwell.gateway.parts import must_find
 from stepwell.gateway.reads import OneWell
 from stepwell.gateway.views import run_view
 from stepwell.store.records import RunFilter, RunRow
@@ -45,7 +46,7 @@ async def invoke(function_id: str, request: Request, well: OneWell, wait: Second
     if wait is None:
         return _made(run_id, function_id, well)
     run = await _ended(well, run_id, wait)
-    return answer(run_view(run, await explain(well, run)), well.clock.now(), status=200 if run.status.is_final else 202)
+    return answer(run_view(run, await explain_run(well, run)), well.clock.now(), status=200 if run.status.is_final else 202)
 
 
 async def cancel_run(run_id: str, well: OneWell) -> Response:

@@ -1,7 +1,7 @@
 """`POST /e/{key}`: events in. A 2xx means that every event of the request is committed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stepwell import values
-from stepwell.engine.events import NewEvent, make_fact, parse_event, refuse_ours
+from stepwell.engine.events import NewEvent, make_fact, parse_event, refuse_ours, traceparent_of
 from stepwell.engine.well import Receipt, Well
 from stepwell.errors import SpecError, StepwellError, StoreError, TooLarge, ValueRefused
 from stepwell.gateway.answers import EventConflict, json_response, refusal
@@ -52,7 +52,7 @@ async def ingest(key: str, request: Request, well: Annotated[Well, Depends(the_w
     result = "invalid"
     try:
         body = await read_json(request, "request of events", values.MAX_EVENT, values.MAX_BATCH)
-        offered = _judge(body)
+        offered = _judge(body, traceparent_of(request.headers.get("traceparent")))
         await _send(well, offered)
         for one in offered:
             well.metrics.event_received(_result(one))
@@ -67,18 +67,20 @@ async def ingest(key: str, request: Request, well: Annotated[Well, Depends(the_w
     return response
 
 
-def _judge(body: object) -> list[Offered]:
+def _judge(body: object, traceparent: str | None) -> list[Offered]:
     if not isinstance(body, list):
-        return [_parsed(body, "event")]
+        return [_parsed(body, "event", traceparent)]
     batch = cast("list[object]", body)
     if len(batch) > values.MAX_BATCH_EVENTS:
         raise TooLarge(f"{len(batch)} events in one request; at most {values.MAX_BATCH_EVENTS}")
-    return [_parsed(item, f"events[{place}]") for place, item in enumerate(batch)]
+    return [_parsed(item, f"events[{place}]", traceparent) for place, item in enumerate(batch)]
 
 
-def _parsed(item: object, path: str) -> Offered:
+def _parsed(item: object, path: str, traceparent: str | None) -> Offered:
+    """An event of its own span, or of the request's."""
     try:
         event = parse_event(item, path)
+        event = replace(event, traceparent=event.traceparent or traceparent) if traceparent is not None else event
         refuse_ours([event])
     except (SpecError, ValueRefused, TooLarge) as fault:
         return Offered(None, fault)
