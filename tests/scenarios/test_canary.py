@@ -130,7 +130,8 @@ async def test_no_canary_is_logged(start: Start, postgres_dsn: str, tmp_path: Pa
     assert [line for line in told if "CANARY" in line or base64.b64encode(PAYLOAD.encode()).decode()[:20] in line] == []
     assert not [line for line in told if not line.startswith("{")], "every line is JSON"
     printed = next(json.loads(line) for line in told if '"prints"' in line)
-    assert (printed["logger"], printed["function"], printed["namespace"], printed["epoch"]) == ("print", "works", "shop", 1)
+    assert (printed["logger"], printed["function"], printed["namespace"]) == ("print", "works", "shop")
+    assert printed["epoch"] >= 1  # a runner killed before its first step is recorded lets the next one print it
 
 
 def stir(url: str) -> None:
