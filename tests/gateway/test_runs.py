@@ -156,7 +156,7 @@ async def test_cancel(gateway: Any) -> None:
         answer = await gateway.http.delete(path)
         assert (answer.status_code, answer.json()["data"]["status"]) == (200, "CANCELLED")
     run = await gateway.data(path)
-    assert (run["status"], run["error"]["message"]) == ("CANCELLED", "cancelled by the API")
+    assert (run["status"], run["error"]["message"]) == ("CANCELLED", "cancelled by localhost")
     (done,) = (await gateway.send({"name": "user/signup", "data": {"adult": True}})).json()["ids"]
     (ended,) = await gateway.ended(f"/v1/events/{done}/runs")
     answer = await gateway.http.delete(f"/v1/runs/{ended['run_id']}")

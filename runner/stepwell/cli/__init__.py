@@ -11,6 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "invoke": ("invoke", "Start a function by its id."),
     "runs": ("runs", "List, show, cancel and rerun runs."),
     "events": ("events", "List and show events."),
+    "keys": ("keys", "Make, list and revoke keys for senders."),
     "validate": ("validate", "Check functions and manifests without running them."),
     "manifests": ("manifests", "Print the manifests of decorated functions, as YAML."),
     "gateway": ("gateway", "Run a gateway: events in, runs to look at."),

@@ -12,8 +12,9 @@ from starlette.routing import Match
 
 from stepwell.engine.well import Well
 from stepwell.errors import StepwellError
-from stepwell.gateway.access import Access, Keys, not_admitted
+from stepwell.gateway.access import Access, NotAdmittedError
 from stepwell.gateway.answers import plain_problem, refusal
+from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.gate import Gate
 from stepwell.gateway.routes import ROUTES, Route
 from stepwell.settings import GatewaySettings
@@ -36,28 +37,23 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     )
     app.state.well = well
     app.state.settings = settings
-    app.state.keys = Keys(settings)
+    app.state.doorkeeper = Doorkeeper(well, settings)
     app.state.document = None
     for route in ROUTES:
         _add(app, route)
     app.add_exception_handler(StepwellError, _known_error)
     app.add_exception_handler(RequestValidationError, _not_as_described)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(_NotAdmittedError, _locked)
+    app.add_exception_handler(NotAdmittedError, _locked)
     app.add_middleware(Gate, settings=settings)
     return app
 
 
-class _NotAdmittedError(Exception):
-    def __init__(self, access: Access) -> None:
-        self.access = access
-
-
 def _add(app: FastAPI, route: Route) -> None:
     async def admit(request: Request) -> None:
-        keys: Keys = request.app.state.keys
-        if not keys.admits(route.access, request):
-            raise _NotAdmittedError(route.access)
+        doorkeeper: Doorkeeper = request.app.state.doorkeeper
+        request.state.access = route.access
+        request.state.caller = await doorkeeper.admit(route.access, route.right, request)
 
     name = route.endpoint.__name__
     app.add_api_route(
@@ -78,11 +74,10 @@ async def _known_error(_request: Request, error: Exception) -> Response:
 
 
 async def _locked(request: Request, error: Exception) -> Response:
-    access = cast("_NotAdmittedError", error).access
-    if access is Access.EVENT_KEY:
+    if request.state.access is Access.EVENT_KEY:
         well: Well = request.app.state.well
         well.metrics.event_received("unauthorized")
-    return not_admitted(access)
+    return cast("NotAdmittedError", error).response()
 
 
 async def _not_as_described(_request: Request, error: Exception) -> Response:

@@ -42,7 +42,7 @@ class EventResult(Document):
     """The fate of one event. Accepted and duplicate ones are stored."""
 
     id: str | None
-    status: Literal["accepted", "duplicate", "conflict", "invalid"]
+    status: Literal["accepted", "duplicate", "conflict", "invalid", "forbidden"]
     error: str | None = None
 
 
@@ -238,6 +238,58 @@ class FunctionWithLedger(FunctionDocument):
     """A registered function with its schedules' ledgers."""
 
     schedules: list[ScheduleWithLedger]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class KeyRequest(BaseModel):
+    """A key to make: `events` are the names that it may send, wildcards such as `shop/*` among them, or `*` for all.
+
+    `webhook`: no key to send along, but a secret that signs what is posted to `/hooks/{key_id}`.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(min_length=1, max_length=63)
+    events: list[str] = Field(default=["*"], min_length=1, max_length=50)
+    webhook: bool = False
+
+
+class KeyDocument(Document):
+    """A key that was given out; what is secret in it was shown once."""
+
+    key_id: str
+    name: str
+    kind: Literal["SEND", "WEBHOOK"]
+    events: list[str]
+    created_at: Instant
+    created_by: str
+    revoked_at: Instant | None
+    revoked_by: str | None
+
+
+class NewKeyDocument(KeyDocument):
+    """A key that was just made: `key` is shown this once."""
+
+    key: str
+
+
+class RevokedKey(Document):
+    """A key that lets nobody in any more."""
+
+    key_id: str
+    revoked: Literal[True]
+
+
+class ActDocument(Document):
+    """A privileged act: who did what to which thing, and whether they were let."""
+
+    id: int
+    at: Instant
+    actor: str
+    verb: str
+    object: str
+    decision: Literal["allowed", "denied"]
+    request_id: str | None
+    detail: dict[str, Any]
 
 
 class Health(Document):

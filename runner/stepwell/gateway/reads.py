@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import Unknown
 from stepwell.gateway.answers import answer, make_cursor, page, read_cursor
-from stepwell.gateway.parts import Cursor, Limit, explain, must_find, the_well
+from stepwell.gateway.parts import Cursor, Limit, OneWell, explain, must_find
 from stepwell.gateway.views import (
     event_view,
     function_view,
@@ -24,7 +24,6 @@ from stepwell.gateway.views import (
 from stepwell.store.records import Registry, RunFilter, ScheduleRow, StepKind
 
 LEDGER_ROWS = 20
-OneWell = Annotated[Well, Depends(the_well)]
 Status = Annotated[
     str | None,
     Query(description="One of the run's statuses, in either case.", pattern=f"^(?i:{'|'.join(RunStatus)})$"),

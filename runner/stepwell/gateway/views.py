@@ -10,7 +10,9 @@ from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import (
     FOREVER,
+    AuditRow,
     FunctionRow,
+    KeyRow,
     RecordedStep,
     RunRow,
     ScheduleRow,
@@ -152,6 +154,34 @@ def tick_view(tick: tuple[int, int, str, str | None]) -> dict[str, Any]:
     """One line of the cron ledger."""
     due, outcome, reason, run_id = tick
     return {"due": rfc3339(due), "outcome": TickOutcome(outcome).name, "reason": reason, "run_id": run_id}
+
+
+def key_view(row: KeyRow) -> dict[str, Any]:
+    """A key without what is secret in it."""
+    return {
+        "key_id": row.key_id,
+        "name": row.name,
+        "kind": row.kind.upper(),
+        "events": list(row.events),
+        "created_at": rfc3339(row.created),
+        "created_by": row.created_by,
+        "revoked_at": _instant(row.revoked),
+        "revoked_by": row.revoked_by,
+    }
+
+
+def act_view(act: AuditRow) -> dict[str, Any]:
+    """One line of the audit."""
+    return {
+        "id": act.audit_id,
+        "at": rfc3339(act.at),
+        "actor": act.actor,
+        "verb": act.verb,
+        "object": act.object,
+        "decision": act.decision,
+        "request_id": act.request_id,
+        "detail": orjson.Fragment(act.detail.encode()),
+    }
 
 
 def _run(run: RunRow) -> dict[str, Any]:

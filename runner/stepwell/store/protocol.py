@@ -4,8 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stepwell.store.records import (
+    AuditFilter,
+    AuditRow,
     FunctionRow,
     Journal,
+    KeyRow,
     Pile,
     PileResult,
     RecordedStep,
@@ -168,6 +171,28 @@ class Store(Protocol):
 
     async def stats(self, now: int | None = None) -> Stats:
         """The live figures, in one look, for `/metrics`."""
+        ...
+
+    # --- access ---
+
+    async def keys(self) -> list[KeyRow]:
+        """Every key that was given out, revoked ones too, newest first."""
+        ...
+
+    async def add_key(self, key: KeyRow, most: int) -> bool:
+        """Add a key; False if its name has `most` live ones already."""
+        ...
+
+    async def revoke_key(self, key_id: str, by: str, at: int) -> bool:
+        """End a live key; False if there is none of this id. One that was revoked stays revoked, by whom it was first."""
+        ...
+
+    async def note(self, act: AuditRow) -> None:
+        """Add an act to the audit. Nothing changes or removes it for ninety days."""
+        ...
+
+    async def audit(self, which: AuditFilter) -> list[AuditRow]:
+        """Acts, newest first. Changes of functions are among them: the registration writes those itself."""
         ...
 
     # --- upkeep ---

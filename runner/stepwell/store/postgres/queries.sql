@@ -267,3 +267,31 @@ select well.drop_day($1)
 -- name: prune
 -- One batch of rows that only age tells to go; how many went.
 select well.prune($1, $2, $3)
+
+-- name: keys
+-- Every key that was given out.
+select key_id, name, kind, proof, events, created, created_by, revoked, revoked_by from well.access_keys
+order by created desc, key_id
+
+-- name: add_key
+-- Add a key, if its name has room for one.
+select well.add_key($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: revoke_key
+-- End a live key.
+update well.access_keys set revoked = $3, revoked_by = $2 where key_id = $1 and revoked is null returning true
+
+-- name: note
+-- Add an act to the audit.
+insert into well.audit (at, actor, verb, object, decision, request_id, detail) values ($1, $2, $3, $4, $5, $6, $7) returning true
+
+-- name: audit
+-- Acts, newest first.
+select at, actor, verb, object, decision, request_id, detail, audit_id from well.audit
+where ($1::text is null or actor = $1) and ($2::text is null or verb = $2) and ($3::text is null or object = $3)
+  and ($4::bigint is null or audit_id < $4)
+order by audit_id desc limit $5
+
+-- name: prune_audit
+-- One batch of the audit that is old enough to go.
+select well.prune_audit($1, $2)

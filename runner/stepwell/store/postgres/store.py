@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.store.postgres.access import Access
 from stepwell.store.postgres.connect import RETRIED, Connections, parse_address
 from stepwell.store.postgres.decode import decode
 from stepwell.store.postgres.encode import ARGUMENTS, encode
@@ -18,7 +19,7 @@ TRIES = 5
 OLDEST = 14
 
 
-class PostgresStore(Reads, Upkeep):
+class PostgresStore(Reads, Upkeep, Access):
     """One well: the schema `schema` of the database at `dsn`; without one, the address's own, else "stepwell".
 
     The address may carry `schema=NAME`, `pooler=1` (a pooler in transaction mode stands between: hints are off) and `reads=N`

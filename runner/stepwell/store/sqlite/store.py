@@ -12,6 +12,7 @@ import orjson
 from stepwell.errors import StoreError
 from stepwell.store.records import FunctionRow, Pile, PileResult, Registry, RevisionRow, RunnerRow, ScheduleRow
 from stepwell.store.registering import wanted_schedules
+from stepwell.store.sqlite.access import Access
 from stepwell.store.sqlite.claims import hand_back, leave
 from stepwell.store.sqlite.driver import Connection, open_connection
 from stepwell.store.sqlite.pile import write
@@ -29,7 +30,7 @@ OLDEST = (3, 51, 3)
 """Older libraries can corrupt a WAL database that two connections use (sqlite.org/wal.html#walresetbug)."""
 
 
-class SqliteStore(Reads, Upkeep):
+class SqliteStore(Reads, Upkeep, Access):
     """One well in the file `path` (":memory:" for none). `clock_now` stands in for the system's clock in tests.
 
     `read_only` opens beside the process that owns the file, for `doctor`.
