@@ -13,6 +13,7 @@ URL = f"http://127.0.0.1:{PORT}"
 DEV_STORE = ".stepwell/dev.db"
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.", "ip6-localhost"})
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_DOTS = 2
 """A JSON Web Token has three parts."""
 
@@ -46,6 +47,16 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Where tokens are reviewed: the API server, the folder with our own token and its `ca.crt`; what tokens are for."""
+
+    url: str
+    account: Path
+    namespace: str
+    audience: str = "stepwell"
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """Where the gateway listens and who may ask. `keys` open every route, `event_keys` only `POST /e/{key}`.
 
@@ -56,6 +67,7 @@ class GatewaySettings:
     port: int = PORT
     keys: tuple[str, ...] = field(default=(), repr=False)
     event_keys: tuple[str, ...] = field(default=(), repr=False)
+    tokens: TokenSettings | None = None
     open: bool = False
     max_in_flight: int = 1000
     body_seconds: float = 10.0
@@ -70,7 +82,7 @@ class GatewaySettings:
     @property
     def is_guarded(self) -> bool:
         """Whether a key is asked for."""
-        return not self.open or bool(self.keys or self.event_keys)
+        return not self.open or bool(self.keys or self.event_keys or self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +170,36 @@ def gateway_settings(env: Mapping[str, str], given: Given, *, may_be_open: bool 
         port=given.port if given.port is not None else _whole(env, "STEPWELL_PORT", PORT, 0, 65_535),
         keys=_keys(given.key if given.key is not None else env.get("STEPWELL_KEY", ""), "STEPWELL_KEY"),
         event_keys=_keys(env.get("STEPWELL_EVENT_KEY", ""), "STEPWELL_EVENT_KEY"),
+        tokens=_tokens(env),
         open=may_be_open,
         max_in_flight=_whole(env, "STEPWELL_MAX_IN_FLIGHT", 1000, 1, 1_000_000),
     )
+
+
+def _tokens(env: Mapping[str, str]) -> TokenSettings | None:
+    """STEPWELL_KUBERNETES_TOKENS=1: tokens are let in by what the API server says of them."""
+    if not _flag(env, "STEPWELL_KUBERNETES_TOKENS"):
+        return None
+    url = env.get("STEPWELL_KUBERNETES_API") or _api_server(env)
+    if not url.startswith(("https://", "http://127.0.0.1:")):
+        raise SettingsError(
+            "STEPWELL_KUBERNETES_TOKENS=1 needs an API server to ask: "
+            "run in a pod, or set STEPWELL_KUBERNETES_API to its https:// address"
+        )
+    account = Path(env.get("STEPWELL_KUBERNETES_ACCOUNT") or SERVICE_ACCOUNT)
+    return TokenSettings(
+        url.rstrip("/"),
+        account,
+        env.get("STEPWELL_NAMESPACE") or "default",
+        env.get("STEPWELL_TOKEN_AUDIENCE") or "stepwell",
+    )
+
+
+def _api_server(env: Mapping[str, str]) -> str:
+    host, port = env.get("KUBERNETES_SERVICE_HOST"), env.get("KUBERNETES_SERVICE_PORT") or "443"
+    if not host:
+        return ""
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def runner_settings(env: Mapping[str, str], given: Given, functions: tuple[str, ...]) -> RunnerSettings:

@@ -1,5 +1,6 @@
 """The gateway's application: the table of routes behind the gate."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 
@@ -11,13 +12,16 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from stepwell.engine.well import Well
-from stepwell.errors import StepwellError
-from stepwell.gateway.access import Access, NotAdmittedError
+from stepwell.errors import StepwellError, StoreError
+from stepwell.gateway.access import Access, Caller, NotAdmittedError
 from stepwell.gateway.answers import plain_problem, refusal
+from stepwell.gateway.audit import the_audit
 from stepwell.gateway.doorkeeper import Doorkeeper
-from stepwell.gateway.gate import Gate
+from stepwell.gateway.gate import SAFE_METHODS, Gate
 from stepwell.gateway.routes import ROUTES, Route
 from stepwell.settings import GatewaySettings
+
+MOST_PATH = 200
 
 
 def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
@@ -77,7 +81,18 @@ async def _locked(request: Request, error: Exception) -> Response:
     if request.state.access is Access.EVENT_KEY:
         well: Well = request.app.state.well
         well.metrics.event_received("unauthorized")
-    return cast("NotAdmittedError", error).response()
+    refused = cast("NotAdmittedError", error)
+    if refused.caller is not None and request.method not in SAFE_METHODS:
+        await _audit_refusal(request, refused.caller)
+    return refused.response()
+
+
+async def _audit_refusal(request: Request, caller: Caller) -> None:
+    """Somebody who is known asked for what they may not: that is written down too, where the store lets us."""
+    request.state.caller = caller
+    with suppress(StoreError):
+        audit = await the_audit(request, request.app.state.well)
+        await audit.note(request.method.lower(), request.url.path[:MOST_PATH], decision="denied")
 
 
 async def _not_as_described(_request: Request, error: Exception) -> Response:
