@@ -70,6 +70,7 @@ class GatewaySettings:
     tokens: TokenSettings | None = None
     open: bool = False
     max_in_flight: int = 1000
+    events_per_second: int = 0
     body_seconds: float = 10.0
 
     def __post_init__(self) -> None:
@@ -173,6 +174,7 @@ def gateway_settings(env: Mapping[str, str], given: Given, *, may_be_open: bool 
         tokens=_tokens(env),
         open=may_be_open,
         max_in_flight=_whole(env, "STEPWELL_MAX_IN_FLIGHT", 1000, 1, 1_000_000),
+        events_per_second=_whole(env, "STEPWELL_EVENTS_PER_SECOND", 0, 0, 10_000_000),
     )
 
 

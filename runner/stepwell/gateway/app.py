@@ -18,6 +18,7 @@ from stepwell.gateway.answers import plain_problem, refusal
 from stepwell.gateway.audit import the_audit
 from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.gate import SAFE_METHODS, Gate
+from stepwell.gateway.rates import Rates
 from stepwell.gateway.routes import ROUTES, Route
 from stepwell.settings import GatewaySettings
 
@@ -42,6 +43,7 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     app.state.well = well
     app.state.settings = settings
     app.state.doorkeeper = Doorkeeper(well, settings)
+    app.state.rates = Rates(settings.events_per_second)
     app.state.document = None
     for route in ROUTES:
         _add(app, route)
@@ -113,7 +115,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return plain_problem(status, detail, {"Allow": allowed})
     if status == HTTPStatus.NOT_FOUND:
         detail = f"there is nothing at {request.url.path}; GET /openapi.json lists what there is"
-    return plain_problem(status, detail)
+    return plain_problem(status, detail, cast("HTTPException", error).headers)
 
 
 def _methods(request: Request) -> str:

@@ -32,8 +32,9 @@ async def receive_hook(key_id: str, request: Request, well: OneWell) -> Response
     signature that isn't right, that is older than five minutes or from the future, and for a webhook that isn't known.
     """
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    body = await read_body(request, "webhook", values.MAX_EVENT)
     row = await doorkeeper.stored.webhook(key_id)
+    # Whoever knows no webhook's id has no body read.
+    body = await read_body(request, "webhook", values.MAX_EVENT) if row is not None else b""
     hook_id, timestamp = request.headers.get("webhook-id", ""), request.headers.get("webhook-timestamp", "")
     signatures = request.headers.get("webhook-signature", "")
     signed = row is not None and is_signed(row.proof, (hook_id, timestamp, signatures), body)
@@ -43,7 +44,7 @@ async def receive_hook(key_id: str, request: Request, well: OneWell) -> Response
     payload = parse_json(body, "webhook")
     caller = Caller(f"webhook:{row.name}/{row.key_id}", Kind.WEBHOOK, row.events)
     event: dict[str, Any] = {"id": f"{row.key_id}-{hook_id}", "name": _name(row, payload), "data": payload}
-    return await take(well, caller, event)
+    return await take(well, caller, event, request.app.state.rates)
 
 
 def is_signed(secret: bytes, headers: tuple[str, str, str], body: bytes) -> bool:

@@ -1,7 +1,9 @@
 """`POST /e/{key}`: events in. A 2xx means that every event of the request is committed."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
 
 from fastapi import Request
@@ -17,6 +19,7 @@ from stepwell.gateway.answers import EventConflict, Forbidden, json_response, re
 from stepwell.gateway.audit import Audit, Books
 from stepwell.gateway.body import read_json
 from stepwell.gateway.parts import OneWell
+from stepwell.gateway.rates import Rates
 from stepwell.ids import Ids
 from stepwell.store.records import EventFate
 
@@ -53,7 +56,7 @@ async def ingest(key: str, request: Request, well: OneWell, audit: Books) -> Res
     number of times.
     """
     del key  # looked at by the route's access
-    return await take(well, audit.caller, _Body(request), audit)
+    return await take(well, audit.caller, _Body(request), request.app.state.rates, audit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,14 @@ class _Body:
         return await read_json(self.request, "request of events", values.MAX_EVENT, values.MAX_BATCH)
 
 
-async def take(well: Well, caller: Caller, given: object, audit: Audit | None = None) -> Response:
+async def take(well: Well, caller: Caller, given: object, rates: Rates, audit: Audit | None = None) -> Response:
     """Take in what a caller sends, one event or a list, and tell the fate of each. What may do more than send is audited."""
     began = well.clock.now()
     result = "invalid"
     try:
         body = await given.read() if isinstance(given, _Body) else given
         offered = _judge(body, caller)
+        _limit(rates, caller, len(offered), well.clock.now())
         if audit is not None and caller.is_privileged:
             names = sorted({one.event.name for one in offered if one.event is not None})
             await audit.note("send", "events", count=len(offered), names=names[:SHOWN_NAMES])
@@ -82,12 +86,25 @@ async def take(well: Well, caller: Caller, given: object, audit: Audit | None = 
         response = _answer(offered, alone=not isinstance(body, list))
         result = "accepted" if response.status_code == 200 else _result(_worst(offered))
     except (StepwellError, HTTPException) as error:
-        result = "too_large" if isinstance(error, TooLarge) else "unavailable" if isinstance(error, StoreError) else "invalid"
+        result = _result_of(error)
         well.metrics.event_received(result)
         raise
     finally:
         well.metrics.ingested(result, (well.clock.now() - began) / 1_000_000)
     return response
+
+
+def _limit(rates: Rates, caller: Caller, events: int, now: int) -> None:
+    seconds = rates.take(caller.name, events, now)
+    if seconds:
+        detail = f"this key sends more events than it may; there is room again in {seconds:.1f} s"
+        raise HTTPException(429, detail, {"Retry-After": str(math.ceil(seconds))})
+
+
+def _result_of(error: Exception) -> str:
+    if isinstance(error, HTTPException):
+        return "limited" if error.status_code == HTTPStatus.TOO_MANY_REQUESTS else "invalid"
+    return "too_large" if isinstance(error, TooLarge) else "unavailable" if isinstance(error, StoreError) else "invalid"
 
 
 def _judge(body: object, caller: Caller) -> list[Offered]:
