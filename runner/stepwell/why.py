@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from stepwell.clock import to_datetime
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import FOREVER, RunRow, StepKind, Wait
+from stepwell.store.records import FOREVER, PauseRow, RunRow, StepKind, Wait
 
 SHOWN_HOLDERS = 5
 SHOWN_WAITS = 3
@@ -24,6 +24,7 @@ class Why(StrEnum):
     SCHEDULED = "scheduled"
     RETRY = "retry"
     LIMIT = "limit"
+    PAUSED = "paused"
     SLEEP = "sleep"
     EVENT = "event"
     SIGNAL = "signal"
@@ -47,13 +48,14 @@ class Around:
     """What a run's own row doesn't tell.
 
     `tries` is how many a step gets by the function's definition; `holders` and `limit` belong to the concurrency key that
-    blocks the run; `runners` counts live runners that would take it (None: nobody looked).
+    blocks the run; `runners` counts live runners that would take it (None: nobody looked). `paused`: its function is.
     """
 
     tries: int = 5
     holders: tuple[str, ...] = ()
     limit: int = 0
     runners: int | None = None
+    paused: PauseRow | None = None
 
 
 ALONE = Around()
@@ -92,6 +94,8 @@ def clock_time(when: int, now: int) -> str:
 
 
 def _unleased(run: RunRow, now: int, around: Around) -> WaitingFor:
+    if around.paused is not None and (run.blocked_on is not None or (run.due is not None and run.due <= now)):
+        return _paused(run, around.paused, now)
     if run.blocked_on is not None:
         return _blocked(run, run.blocked_on, around)
     if run.due is not None and run.due <= now:
@@ -114,6 +118,19 @@ def _running(run: RunRow, now: int) -> WaitingFor:
         None,
         "it records each step as it ends; if its runner dies, another one goes on from there once the lease is over",
     )
+
+
+def pause_sentence(pause: PauseRow, now: int) -> str:
+    """Who paused a function, since when and why."""
+    why = f": {_brief(pause.reason)}" if pause.reason else ""
+    return f"paused by {_brief(pause.paused_by)} since {clock_time(pause.since, now)}{why}"
+
+
+def _paused(run: RunRow, pause: PauseRow, now: int) -> WaitingFor:
+    by_hand = f"`stepwell resume {run.function_id}`"
+    mend = by_hand if pause.source == "api" else "taking the annotation stepwell.dev/paused-by off its DurableFunction"
+    since = max(pause.since, run.created)
+    return WaitingFor(Why.PAUSED, pause_sentence(pause, now), since, None, f"it goes on when the function is resumed, by {mend}")
 
 
 def _blocked(run: RunRow, key: str, around: Around) -> WaitingFor:

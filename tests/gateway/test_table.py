@@ -32,6 +32,8 @@ TABLE: dict[str, tuple[int, ...]] = {
     "POST /invoke/{function_id}": (401, 401, 401, 401, 404, 404, 403),
     "GET /v1/functions": (401, 401, 401, 401, 200, 200, 403),
     "GET /v1/functions/{function_id}": (401, 401, 401, 401, 404, 404, 403),
+    "POST /v1/functions/{function_id}/pause": (401, 401, 401, 401, 404, 404, 403),
+    "POST /v1/functions/{function_id}/resume": (401, 401, 401, 401, 200, 200, 403),
     "GET /v1/keys": (401, 401, 401, 401, 200, 200, 403),
     "POST /v1/keys": (401, 401, 401, 401, 201, 201, 403),
     "DELETE /v1/keys/{key_id}": (401, 401, 401, 401, 404, 404, 403),
@@ -48,6 +50,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/cancellations": {"function_id": "f", "if": f"event.data.x == '{CANARY}'"},
     "POST /invoke/{function_id}": {"data": {"secret": CANARY}},
     "POST /v1/keys": {"name": "made"},
+    "POST /v1/functions/{function_id}/pause": {"reason": CANARY},
 }
 
 

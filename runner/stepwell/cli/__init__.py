@@ -11,6 +11,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "invoke": ("invoke", "Start a function by its id."),
     "runs": ("runs", "List, show, cancel and rerun runs."),
     "events": ("events", "List and show events."),
+    "pause": ("pause", "Have a function's runs wait."),
+    "resume": ("resume", "Let a paused function's runs go on."),
     "keys": ("keys", "Make, list and revoke keys for senders."),
     "validate": ("validate", "Check functions and manifests without running them."),
     "manifests": ("manifests", "Print the manifests of decorated functions, as YAML."),

@@ -27,6 +27,7 @@ from stepwell.store.records import (
     Claim,
     EventFate,
     Overdue,
+    PauseRow,
     Pile,
     PileResult,
     RunFilter,
@@ -191,6 +192,23 @@ class Well:
         if path not in self.registry.paths.get(name, ()):
             await _patiently(lambda: self.store.listen([(name, path)]))
             await _patiently(self.refresh)
+
+    async def pause(self, pause: PauseRow) -> PauseRow:
+        """Have a function's runs wait; the pause that holds, which may be an earlier one. Unknown if there is no function."""
+        if (await self.refresh()).known(pause.function_id) is None:
+            raise Unknown(f"there is no function {pause.function_id!r}")
+        await self.store.pause(pause, self.clock.pinned())
+        return (await self.refresh()).pauses.get(pause.function_id, pause)
+
+    async def resume(self, function_id: str) -> bool:
+        """Let a paused function's runs go on; False if it was not paused."""
+        done = await self.store.resume(function_id, self.clock.pinned())
+        known = (await self.refresh()).known(function_id)
+        if done and known is not None:
+            for wake in self.woke:
+                wake((known.row.pool,), ())
+            self.spawn(self.store.hint(known.row.pool))
+        return done
 
     # --- upkeep ---
 

@@ -55,12 +55,19 @@ class KeyLimit(StepwellError):
     code = "DF0406"
 
 
+class PausedByManifest(StepwellError):
+    """The function is paused by an annotation of its manifest, which would pause it again."""
+
+    code = "DF0408"
+
+
 STATUSES: tuple[tuple[type[StepwellError], int], ...] = (
     (Unknown, 404),
     (Forbidden, 403),
     (EventConflict, 409),
     (AlreadyEnded, 409),
     (KeyLimit, 409),
+    (PausedByManifest, 409),
     (TooLarge, 413),
     (ValueRefused, 400),
     (SpecError, 400),

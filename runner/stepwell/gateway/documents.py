@@ -114,7 +114,9 @@ class CancelledRun(Document):
 class WaitingForDocument(Document):
     """Why a live run isn't moving, since when, until when, and what happens next."""
 
-    kind: Literal["running", "due", "no_runner", "scheduled", "retry", "limit", "sleep", "event", "signal", "run", "several"]
+    kind: Literal[
+        "running", "due", "no_runner", "scheduled", "retry", "limit", "paused", "sleep", "event", "signal", "run", "several"
+    ]
     sentence: str
     since: Instant
     until: Instant | None
@@ -222,6 +224,32 @@ class ScheduleWithLedger(Schedule):
     ledger: list[Tick]
 
 
+class PauseDocument(Document):
+    """Who has a function's runs wait, since when and why; `source` tells whether by the API or by its manifest."""
+
+    by: str
+    since: Instant
+    reason: str
+    source: Literal["API", "MANIFEST"]
+    sentence: str
+
+
+class PauseRequest(BaseModel):
+    """Why a function's runs are to wait. `by` names a person where the key doesn't."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reason: str = Field(default="", max_length=500)
+    by: str | None = Field(default=None, min_length=1, max_length=100)
+
+
+class Resumed(Document):
+    """A function that is not paused any more; `resumed` tells whether it was."""
+
+    function_id: str
+    resumed: bool
+
+
 class FunctionDocument(Document):
     """A registered function. One that isn't `active` starts nothing; its runs in flight go on."""
 
@@ -230,6 +258,7 @@ class FunctionDocument(Document):
     pool: str
     owner: str
     active: bool
+    paused: PauseDocument | None
     spec: dict[str, Any]
     schedules: list[Schedule]
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from stepwell.engine.well import Well
 from stepwell.errors import Unknown
-from stepwell.store.records import RunRow, StepKind
+from stepwell.store.records import HELD, PauseRow, RunRow, StepKind
 from stepwell.why import ALONE, Around, WaitingFor, waiting_for
 
 M = TypeVar("M", bound=BaseModel)
@@ -51,7 +51,10 @@ async def explain(well: Well, run: RunRow) -> WaitingFor | None:
     around = ALONE
     known = well.registry.known(run.function_id)
     tries = known.spec.retries + 1 if known is not None else ALONE.tries
-    if run.blocked_on is not None:
+    paused = await _pause_of(well, run)
+    if paused is not None:
+        around = Around(tries, paused=paused)
+    elif run.blocked_on is not None:
         limit = _limit(well, run.function_id, run.blocked_on)
         around = Around(tries, tuple(await well.store.key_holders(run.blocked_on)), limit)
     elif run.due is not None and run.due <= now and run.runner_id is None:
@@ -59,6 +62,14 @@ async def explain(well: Well, run: RunRow) -> WaitingFor | None:
     elif any(wait.kind is StepKind.RUN for wait in run.waits) or run.attempt:
         around = Around(tries)
     return waiting_for(run, now, around)
+
+
+async def _pause_of(well: Well, run: RunRow) -> PauseRow | None:
+    """Who paused the run's function; looked for again where the run knows of a pause and this process doesn't."""
+    registry = well.registry
+    if run.blocked_on is not None and run.blocked_on.startswith(HELD) and run.function_id not in registry.pauses:
+        registry = await well.refresh()
+    return registry.pauses.get(run.function_id)
 
 
 async def _runners(well: Well, run: RunRow) -> int:

@@ -1,6 +1,6 @@
 """Routes that answer questions. They read the rows that the engine writes; nothing here lags behind."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from stepwell.gateway.views import (
     event_view,
     function_view,
     open_view,
+    pause_view,
     reactions,
     run_in_list,
     run_view,
@@ -21,7 +22,7 @@ from stepwell.gateway.views import (
     step_view,
     tick_view,
 )
-from stepwell.store.records import Registry, RunFilter, ScheduleRow, StepKind
+from stepwell.store.records import FunctionRow, Registry, RunFilter, ScheduleRow, StepKind
 
 LEDGER_ROWS = 20
 Status = Annotated[
@@ -94,7 +95,10 @@ async def list_functions(well: OneWell, limit: Limit = 100, cursor: Cursor = Non
     after = read_cursor(cursor) or ""
     rows = sorted((row for row in registry.functions if row.function_id > after), key=lambda row: row.function_id)
     more = make_cursor(rows[limit - 1].function_id) if len(rows) > limit else None
-    views = [function_view(row, [schedule_view(one) for one in _schedules(registry, row.function_id)]) for row in rows[:limit]]
+    views = [
+        function_view(row, [schedule_view(one) for one in _schedules(registry, row.function_id)], _paused(registry, row, well))
+        for row in rows[:limit]
+    ]
     return page(views, well.clock.now(), more)
 
 
@@ -108,7 +112,7 @@ async def get_function(function_id: str, well: OneWell) -> Response:
         {**schedule_view(one), "ledger": [tick_view(tick) for tick in await well.store.ledger(one.schedule_id, LEDGER_ROWS)]}
         for one in _schedules(registry, function_id)
     ]
-    return answer(function_view(row, schedules), well.clock.now())
+    return answer(function_view(row, schedules, _paused(registry, row, well)), well.clock.now())
 
 
 async def _page_of_runs(well: Well, which: RunFilter) -> Response:
@@ -121,3 +125,7 @@ async def _page_of_runs(well: Well, which: RunFilter) -> Response:
 
 def _schedules(registry: Registry, function_id: str) -> list[ScheduleRow]:
     return [one for one in registry.schedules if one.function_id == function_id]
+
+
+def _paused(registry: Registry, row: FunctionRow, well: Well) -> dict[str, Any] | None:
+    return pause_view(next((one for one in registry.pauses if one.function_id == row.function_id), None), well.clock.now())

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from stepwell.gateway import acts, audit, documents, hooks, ingest, keys, probes, reads
+from stepwell.gateway import acts, audit, documents, hooks, ingest, keys, pauses, probes, reads
 from stepwell.gateway.access import Access, Right
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
@@ -111,6 +111,26 @@ ROUTES: tuple[Route, ...] = (
     ),
     _read("/v1/functions", reads.list_functions, list[documents.FunctionDocument], Right("list", FUNCTIONS)),
     _read("/v1/functions/{function_id}", reads.get_function, documents.FunctionWithLedger, Right("get", FUNCTIONS)),
+    Route(
+        "POST",
+        "/v1/functions/{function_id}/pause",
+        Access.API_KEY,
+        pauses.pause_function,
+        {200: _data(documents.PauseDocument)},
+        documents.PauseRequest,
+        (404, *JSON_BODY),
+        right=Right("update", RUNS),
+    ),
+    Route(
+        "POST",
+        "/v1/functions/{function_id}/resume",
+        Access.API_KEY,
+        pauses.resume_function,
+        {200: _data(documents.Resumed)},
+        None,
+        (404, 409),
+        right=Right("update", RUNS),
+    ),
     _read("/v1/keys", keys.list_keys, list[documents.KeyDocument], Right("list", "keys")),
     Route(
         "POST",

@@ -13,6 +13,7 @@ from stepwell.store.records import (
     AuditRow,
     FunctionRow,
     KeyRow,
+    PauseRow,
     RecordedStep,
     RunRow,
     ScheduleRow,
@@ -21,7 +22,7 @@ from stepwell.store.records import (
     TickOutcome,
     Wait,
 )
-from stepwell.why import WaitingFor
+from stepwell.why import WaitingFor, pause_sentence
 
 LIST_OUTPUT = 64 * 1024
 """In a list an output over this size is left out; the run itself has it."""
@@ -127,7 +128,16 @@ def open_view(wait: Wait) -> dict[str, Any]:
     }
 
 
-def function_view(row: FunctionRow, schedules: list[dict[str, Any]]) -> dict[str, Any]:
+def pause_view(pause: PauseRow | None, now: int) -> dict[str, Any] | None:
+    """Who paused a function, if somebody did."""
+    if pause is None:
+        return None
+    sentence = pause_sentence(pause, now)
+    since = rfc3339(pause.since)
+    return {"by": pause.paused_by, "since": since, "reason": pause.reason, "source": pause.source.upper(), "sentence": sentence}
+
+
+def function_view(row: FunctionRow, schedules: list[dict[str, Any]], paused: dict[str, Any] | None = None) -> dict[str, Any]:
     """One registered function with its schedules."""
     return {
         "id": row.function_id,
@@ -135,6 +145,7 @@ def function_view(row: FunctionRow, schedules: list[dict[str, Any]]) -> dict[str
         "pool": row.pool,
         "owner": row.owner,
         "active": row.active,
+        "paused": paused,
         "spec": orjson.Fragment(row.spec),
         "schedules": schedules,
     }

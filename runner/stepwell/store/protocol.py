@@ -9,6 +9,7 @@ from stepwell.store.records import (
     FunctionRow,
     Journal,
     KeyRow,
+    PauseRow,
     Pile,
     PileResult,
     RecordedStep,
@@ -94,6 +95,17 @@ class Store(Protocol):
 
     async def listen(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Add (event name, path) pairs that waits will listen on; return the version, moved only if one was new."""
+        ...
+
+    async def pause(self, pause: PauseRow, now: int | None = None) -> bool:
+        """Let no run of a function be claimed from now on; False if it was paused already (by whom it was, it stays).
+
+        Executions under way go on to their end or their next rest. The registry's version moves.
+        """
+        ...
+
+    async def resume(self, function_id: str, now: int | None = None) -> bool:
+        """Let a paused function's runs be claimed again; False if it was not paused. The registry's version moves."""
         ...
 
     # --- revisions ---

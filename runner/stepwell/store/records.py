@@ -529,6 +529,21 @@ class ScheduleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRow:
+    """A function whose runs wait, since when and because of whom. `source` is `api` or `manifest` (an annotation)."""
+
+    function_id: str
+    since: int
+    paused_by: str
+    reason: str = ""
+    source: str = "api"
+
+
+HELD = "!"
+"""What begins the key that a paused function's due runs are blocked on; no concurrency key begins so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
     """One whole version of what a well knows: functions, the (event name, path) pairs that waits listen on, schedules."""
 
@@ -536,6 +551,7 @@ class Registry:
     functions: tuple[FunctionRow, ...] = ()
     listens: tuple[tuple[str, str], ...] = ()
     schedules: tuple[ScheduleRow, ...] = ()
+    pauses: tuple[PauseRow, ...] = ()
 
 
 # --- access -------------------------------------------------------------------------------------------------------------

@@ -43,7 +43,9 @@ select (select version from well.registry) as version,
        (select jsonb_agg(jsonb_build_array(name, path) order by name, path) from well.listens) as listens,
        (select jsonb_agg(jsonb_build_array(schedule_id, function_id, encode(cron, 'base64'), created, last_due, next_due)
                          order by schedule_id)
-        from well.schedules where active) as schedules
+        from well.schedules where active) as schedules,
+       (select jsonb_agg(jsonb_build_array(function_id, since, paused_by, reason, source) order by function_id)
+        from well.pauses) as pauses
 
 -- name: forget_revision
 -- Drop a revision that nothing needs.
@@ -205,8 +207,8 @@ select q.function_id,
        count(*) filter (where q.runner_id is null and q.state = 1) as sleeping,
        count(*) filter (where q.runner_id is null and q.state = 2) as waiting,
        min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= $1) as oldest_due,
-       count(*) filter (where q.blocked_on is not null) as blocked,
-       min(q.due) filter (where q.blocked_on is not null) as oldest_blocked
+       count(*) filter (where q.blocked_on is not null and not starts_with(q.blocked_on, '!')) as blocked,
+       min(q.due) filter (where q.blocked_on is not null and not starts_with(q.blocked_on, '!')) as oldest_blocked
 from well.queue q group by q.function_id order by q.function_id
 
 -- name: stats_keys
@@ -295,3 +297,15 @@ order by audit_id desc limit $5
 -- name: prune_audit
 -- One batch of the audit that is old enough to go.
 select well.prune_audit($1, $2)
+
+-- name: pause
+-- Let no run of a function be claimed.
+select well.pause_function($1, $2, $3, $4, $5)
+
+-- name: resume
+-- Let them be claimed again.
+select well.resume_function($1)
+
+-- name: hold_paused
+-- Take what is due of paused functions out of what may be claimed, and put back what is paused no longer.
+select coalesce(cardinality(well.hold_paused(coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint), $2)), 0)

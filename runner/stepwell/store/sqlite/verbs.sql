@@ -127,3 +127,15 @@ INSERT INTO audit (at, actor, verb, object, decision, request_id, detail) VALUES
 SELECT at, actor, verb, object, decision, request_id, detail, audit_id FROM audit
 WHERE (?1 IS NULL OR actor = ?1) AND (?2 IS NULL OR verb = ?2) AND (?3 IS NULL OR object = ?3) AND (?4 IS NULL OR audit_id < ?4)
 ORDER BY audit_id DESC LIMIT ?5;
+
+-- name: pauses
+-- What somebody paused.
+SELECT function_id, since, paused_by, reason, source FROM pauses ORDER BY function_id;
+
+-- name: pause
+-- Pause a function.
+INSERT INTO pauses (function_id, since, paused_by, reason, source) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: resume
+-- Pause it no longer.
+DELETE FROM pauses WHERE function_id = ?;
