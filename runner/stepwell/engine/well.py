@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -13,7 +13,6 @@ from stepwell.engine import dispatch
 from stepwell.engine.committer import Committer, Done, Hooks, Op
 from stepwell.engine.endings import ending_facts
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
-from stepwell.engine.expression import Activation, Expression, compile_expression
 from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
 from stepwell.engine.run import RunStatus
@@ -30,7 +29,6 @@ from stepwell.store.records import (
     PauseRow,
     Pile,
     PileResult,
-    RunFilter,
     Start,
     StartResult,
     TriggerKind,
@@ -122,32 +120,6 @@ class Well:
         if status is None:
             raise Unknown(f"there is no run {run_id!r}")
         return status
-
-    async def cancel_many(self, which: RunFilter, if_: str | None, by: str) -> int:
-        """Cancel the live runs of a function created in a time span, and for which `if_` holds of their event; how many."""
-        expression = compile_expression(if_, ("event",)) if if_ is not None else None
-        count = 0
-        which = replace(which, created_before=which.created_before or self.clock.now() + 1)  # what is started meanwhile goes on
-        # A run that changes its status meanwhile may slip past one look, so that the last of them has to find none.
-        while found := await self._cancel_seen(which, expression, by):
-            count += found
-        return count
-
-    async def _cancel_seen(self, which: RunFilter, expression: Expression | None, by: str) -> int:
-        count = 0
-        for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SLEEPING, RunStatus.WAITING):
-            before: str | None = None
-            while True:
-                page = RunFilter(which.function_id, status, None, before, 200, which.created_after, which.created_before)
-                rows = await self.store.runs(page)
-                for row in rows:
-                    event = values.decode(row.input)[0]
-                    if expression is None or expression.test(Activation(event)).matched:
-                        count += await self.cancel(row.run_id, by) is RunStatus.CANCELLED
-                if len(rows) < page.limit:
-                    break
-                before = rows[-1].run_id
-        return count
 
     async def rerun(self, run_id: str) -> str:
         """Start a new run from an old one's events, linked to it; the new run's id."""

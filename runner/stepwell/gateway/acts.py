@@ -1,6 +1,7 @@
 """Routes that change something: invoke, cancel, rerun."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
@@ -9,13 +10,14 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from stepwell.clock import from_datetime
+from stepwell.engine import bulk
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import SpecError, Unknown
 from stepwell.gateway.answers import AlreadyEnded, answer
 from stepwell.gateway.audit import Books
 from stepwell.gateway.body import read_json
-from stepwell.gateway.documents import CancellationRequest, InvokeRequest
+from stepwell.gateway.documents import BulkRequest, CancellationRequest, InvokeRequest, RerunRequest
 from stepwell.gateway.parts import OneWell, explain, must_find, read_model
 from stepwell.gateway.views import run_view
 from stepwell.store.records import RunFilter, RunRow
@@ -62,11 +64,37 @@ async def rerun(run_id: str, well: OneWell, audit: Books) -> Response:
 
 
 async def cancel_many(request: Request, well: OneWell, audit: Books) -> Response:
-    """Cancel the live runs of a function that were created in a span of time and for which `if` holds.
+    """Cancel the live runs of a function that were created in a span of time and for which `if` holds; `dry_run` counts them.
 
     Runs that start later are not touched: `started_before` is now unless given, and never in the future.
     """
     told = read_model(CancellationRequest, await read_json(request, "request", MAX_EVENT))
+    chosen = await _selection(well, told, [RunStatus(status.lower()) for status in told.status] or bulk.LIVE)
+    matched = await bulk.count(well, chosen)
+    cancelled = 0
+    if not told.dry_run:
+        await audit.note("cancel runs", f"functions/{told.function_id}", matched=matched, status=told.status)
+        cancelled = await bulk.cancel(well, chosen, audit.caller.name)
+    return answer({"matched": matched, "cancelled": cancelled}, well.clock.now())
+
+
+async def rerun_many(request: Request, well: OneWell, audit: Books) -> Response:
+    """Start ended runs of a function anew, each with its own events; those that failed unless `status` says others.
+
+    `dry_run` counts them. The old runs stay as they are; asked again, they are started again.
+    """
+    told = read_model(RerunRequest, await read_json(request, "request", MAX_EVENT))
+    chosen = await _selection(well, told, [RunStatus(status.lower()) for status in told.status])
+    matched = await bulk.count(well, chosen)
+    made: list[str] = []
+    if not told.dry_run:
+        await audit.note("rerun runs", f"functions/{told.function_id}", matched=matched, status=told.status)
+        made = await bulk.rerun(well, chosen)
+    return answer({"matched": matched, "run_ids": made}, well.clock.now())
+
+
+async def _selection(well: Well, told: BulkRequest, statuses: Sequence[RunStatus]) -> bulk.Selection:
+    """The runs that are meant; SpecError if their time lies ahead, Unknown if there is no such function."""
     now = well.clock.now()
     before = _instant(told.started_before)
     if before is not None and before > now:
@@ -77,9 +105,7 @@ async def cancel_many(request: Request, well: OneWell, audit: Books) -> Response
         created_after=_instant(told.started_after),
         created_before=before if before is not None else now,
     )
-    await audit.note("cancel runs", f"functions/{told.function_id}")
-    cancelled = await well.cancel_many(which, told.if_, audit.caller.name)
-    return answer({"cancelled": cancelled}, well.clock.now())
+    return bulk.Selection(which, tuple(dict.fromkeys(statuses)), told.if_)
 
 
 async def _must_know(well: Well, function_id: str) -> None:

@@ -79,8 +79,11 @@ class InvokeRequest(BaseModel):
     data: dict[str, Any] = {}
 
 
-class CancellationRequest(BaseModel):
-    """Which live runs to cancel: of one function, begun in a span of time, and for which `if` (CEL over `event`) holds."""
+class BulkRequest(BaseModel):
+    """Which runs: of one function, created in a span of time, and for which `if` (CEL over `event`) holds.
+
+    `dry_run`: only count them.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -88,12 +91,33 @@ class CancellationRequest(BaseModel):
     started_after: AwareDatetime | None = None
     started_before: AwareDatetime | None = None
     if_: str | None = Field(default=None, alias="if", max_length=1024)
+    dry_run: bool = False
+
+
+class CancellationRequest(BulkRequest):
+    """Which live runs to cancel; of any live status unless some are named."""
+
+    status: list[Literal["QUEUED", "RUNNING", "SLEEPING", "WAITING"]] = Field(default=[], max_length=4)
+
+
+class RerunRequest(BulkRequest):
+    """Which ended runs to start anew; those that failed unless statuses are named."""
+
+    status: list[Literal["COMPLETED", "FAILED", "CANCELLED", "SKIPPED"]] = Field(default=["FAILED"], min_length=1, max_length=4)
 
 
 class Cancellation(Document):
-    """How many runs were cancelled."""
+    """How many runs were meant, and how many were cancelled: none of them in a dry run."""
 
+    matched: int
     cancelled: int
+
+
+class Reruns(Document):
+    """How many runs were meant, and the new ones: none in a dry run."""
+
+    matched: int
+    run_ids: list[str]
 
 
 class RunRef(Document):

@@ -101,6 +101,16 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
+        "/v1/reruns",
+        Access.API_KEY,
+        acts.rerun_many,
+        {200: _data(documents.Reruns)},
+        documents.RerunRequest,
+        (404, *JSON_BODY),
+        right=Right("create", RUNS),
+    ),
+    Route(
+        "POST",
         "/invoke/{function_id}",
         Access.API_KEY,
         acts.invoke,
