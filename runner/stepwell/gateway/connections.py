@@ -28,6 +28,7 @@ class Limits:
     header_bytes: int = 32 * 1024
     headers: int = 100
     header_seconds: float = 10.0
+    linger_seconds: float = 2.0
     connections: int = MOST_CONNECTIONS
 
 
@@ -95,12 +96,22 @@ class Careful(HttpToolsProtocol):
         self._settle()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """The whole request is there."""
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self.cycle.more_body = False
+            self._settle()
+
     def on_response_complete(self) -> None:
-        """Close the connection of a request that was answered before its body was there: nobody waits for the rest."""
+        """Of a request that was answered before its body was there let the rest come, for a moment, and throw it away.
+
+        Closing at once would reset the connection, and the sender might never see the answer.
+        """
         unread = self.cycle.more_body
         super().on_response_complete()
-        if unread:
-            self.transport.close()
+        if unread and not self.transport.is_closing():
+            self._owe(self.limits.linger_seconds)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what can't be parsed, or is too large."""
@@ -113,6 +124,9 @@ class Careful(HttpToolsProtocol):
         if not self._is_idle:
             self._owe()
             return
+        if self.cycle is not None and self.cycle.more_body:  # pyright: ignore[reportUnnecessaryComparison]
+            self.transport.close()
+            return
         self._refuse(b"408 Request Timeout")
 
     @property
@@ -124,9 +138,10 @@ class Careful(HttpToolsProtocol):
         self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
 
-    def _owe(self) -> None:
+    def _owe(self, seconds: float | None = None) -> None:
+        self._settle()
         self.owed[self] = None
-        self._late = self.loop.call_later(self.limits.header_seconds, self.give_up)
+        self._late = self.loop.call_later(self.limits.header_seconds if seconds is None else seconds, self.give_up)
 
     def _settle(self) -> None:
         self.owed.pop(self, None)

@@ -2,7 +2,7 @@
 
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
 T = TypeVar("T")
 Instant = str
@@ -65,7 +65,7 @@ class EventRequest(BaseModel):
     """One event to send. `ts` is ms since 1970; `id` makes it unique."""
 
     name: str = Field(min_length=1, max_length=255)
-    data: dict[str, Any] = {}
+    data: dict[str, Any] | None = {}
     id: str | None = None
     ts: int | None = None
     v: str | None = None
@@ -91,7 +91,7 @@ class BulkRequest(BaseModel):
     started_after: AwareDatetime | None = None
     started_before: AwareDatetime | None = None
     if_: str | None = Field(default=None, alias="if", max_length=1024)
-    dry_run: bool = False
+    dry_run: StrictBool = False
 
 
 class CancellationRequest(BulkRequest):
@@ -303,7 +303,7 @@ class KeyRequest(BaseModel):
 
     name: str = Field(min_length=1, max_length=63)
     events: list[str] = Field(default=["*"], min_length=1, max_length=50)
-    webhook: bool = False
+    webhook: StrictBool = False
 
 
 class KeyDocument(Document):
