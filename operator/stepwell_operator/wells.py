@@ -235,6 +235,8 @@ class Wells:
         if made.listens:
             await store.listen(made.listens)
         await store.register(made.owner, rows, made.schedules, revisions)
+        for row in rows:
+            self._log.info("audit", actor=made.owner, verb="register", object=f"functions/{row.function_id}", decision="allowed")
         for row in [*rows, *_gone(facts, made.owner, target)]:
             facts.functions.pop(row.function_id, None)
         facts.functions |= {row.function_id: row for row in rows}

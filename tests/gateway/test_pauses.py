@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 import stepwell
 from stepwell import Context
@@ -104,3 +105,21 @@ async def test_a_pause_is_audited(open_gateway: Any, given: dict[str, Any], name
         acts = (await gateway.http.get("/v1/audit", params={"object": "functions/greet"}, headers=admin)).json()["data"]
     assert [act["verb"] for act in acts] == ["resume", "pause", "register"]
     assert all(act["actor"].startswith("key:") for act in acts[:2])
+
+
+async def test_a_changed_function_is_one_line_in_the_log(gateway: Any) -> None:
+    """Registering a function writes one audit line beside the store's row; registering the same again writes none."""
+    with capture_logs() as lines:
+        worker = await gateway.serve(greet)
+        await worker.replace((greet,))
+        await worker.replace((naps,))
+    told = [(line["actor"], line["verb"], line["object"]) for line in lines if line["event"] == "audit"]
+    rows = await gateway.data("/v1/audit")
+    assert sorted(told) == sorted(
+        [
+            ("default", "register", "functions/greet"),
+            ("default", "register", "functions/naps"),
+            ("default", "retire", "functions/greet"),
+        ]
+    )
+    assert len(rows) == len(told)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -25,6 +25,7 @@ from stepwell.store.records import (
     Cancel,
     Claim,
     EventFate,
+    FunctionRow,
     Overdue,
     PauseRow,
     Pile,
@@ -156,8 +157,11 @@ class Well:
         asked = registration(owner, functions, pool, self.clock.now())
         if asked.listens:
             await self.store.listen(asked.listens)
+        before = await self.refresh()
         await self.store.register(owner, asked.functions, asked.schedules)
         await self.refresh()
+        for row in changed_functions(owner, before, self.registry):
+            tell_change(owner, row)
 
     async def listen(self, name: str, path: str) -> None:
         """Make sure that events of this name are looked up by this path from now on, however long the store is away."""
@@ -282,6 +286,28 @@ class Well:
             there = ", ".join(sorted(self.registry.functions)[:8]) or "none"
             raise Unknown(f"there is no function {function_id!r}; there are: {there}")
         return known
+
+
+def changed_functions(owner: str, before: KnownRegistry, after: KnownRegistry) -> list[FunctionRow]:
+    """What an owner's registration changed: what is new, has another revision or spec, or starts nothing now."""
+    was = {known.row.function_id: known.row for known in before.all}
+    now = {known.row.function_id: known.row for known in after.all}
+    gone = [replace(row, active=False) for name, row in was.items() if row.owner == owner and row.active and name not in now]
+    return [row for name, row in now.items() if row.owner == owner and row != was.get(name)] + gone
+
+
+def tell_change(actor: str, row: FunctionRow) -> None:
+    """The line in the log that goes with the store's audit of a changed function."""
+    verb = "register" if row.active else "retire"
+    structlog.get_logger("stepwell.audit").info(
+        "audit",
+        actor=actor,
+        verb=verb,
+        object=f"functions/{row.function_id}",
+        decision="allowed",
+        request_id=None,
+        detail={"revision": row.revision},
+    )
 
 
 def overdue_error(one: Overdue) -> tuple[bytes, RunStatus]:
