@@ -108,19 +108,30 @@ class RunnerSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How much is logged, and whether as JSON lines rather than for eyes."""
+    """How much is logged, whether as JSON lines rather than for eyes, and in which pod."""
 
     level: str = "INFO"
     json: bool = True
+    pod: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Whether spans are sent, of which part of the runs, and how many may wait to be sent."""
+
+    on: bool = False
+    ratio: float = 1.0
+    queue: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What every process needs: its logs, how long history is kept, and the namespace that metrics tell of."""
+    """What every process needs: its logs and traces, how long history is kept, and the namespace that metrics tell of."""
 
     log: LogSettings
     keep: timedelta
     namespace: str = "default"
+    traces: TraceSettings = TraceSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +260,32 @@ def upkeep(env: Mapping[str, str], *, eyes: bool) -> Upkeep:
     if form not in {"json", "text"}:
         raise SettingsError(f"STEPWELL_LOG_FORMAT is json or text, not {form!r}")
     kept = _length(env.get("STEPWELL_KEEP") or "7d", "STEPWELL_KEEP", 3600.0, 10 * 366 * 86_400.0)
-    return Upkeep(LogSettings(level, form == "json"), kept, env.get("STEPWELL_NAMESPACE") or "default")
+    log = LogSettings(level, form == "json", pod_name(env))
+    return Upkeep(log, kept, env.get("STEPWELL_NAMESPACE") or "default", trace_settings(env))
+
+
+def trace_settings(env: Mapping[str, str]) -> TraceSettings:
+    """OpenTelemetry's own variables: OTEL_TRACES_EXPORTER, OTEL_TRACES_SAMPLER_ARG, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_SDK_DISABLED.
+
+    The exporter reads where to send, and with which headers and certificates, by itself.
+    """
+    exporter = env.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if exporter not in {"", "none", "otlp"}:
+        raise SettingsError(f"OTEL_TRACES_EXPORTER is otlp or none, not {exporter!r}")
+    disabled = env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    text = env.get("OTEL_TRACES_SAMPLER_ARG", "").strip() or "1"
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0.0 <= ratio <= 1.0:
+        raise SettingsError(f"OTEL_TRACES_SAMPLER_ARG is the part of the runs to trace, from 0 to 1, not {text!r}")
+    return TraceSettings(exporter == "otlp" and not disabled, ratio, _whole(env, "OTEL_BSP_MAX_QUEUE_SIZE", 4096, 1, 1_000_000))
+
+
+def pod_name(env: Mapping[str, str]) -> str:
+    """The name of the pod that this process runs in, empty outside of one: a pod's host name is its own."""
+    return env.get("HOSTNAME", "") if "KUBERNETES_SERVICE_HOST" in env else ""
 
 
 def client_settings(env: Mapping[str, str], url: str | None, key: str | None) -> tuple[str, str | None]:

@@ -38,6 +38,7 @@ LEASE_MARGIN = 5 * SECOND
 PUT_BACK = SECOND
 PUT_BACK_BROKEN = 10 * SECOND
 THREADS = 32
+MOST_BROKEN, MOST_TOLD = 50, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class Codes:
 
     by_function: Mapping[str, Code] = field(default_factory=dict[str, Code])
     by_revision: Mapping[tuple[str, str], Code] = field(default_factory=dict[tuple[str, str], Code])
-    broken: frozenset[tuple[str, str]] = frozenset()
-    """Revisions whose code can't be had in this process."""
+    broken: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """Revisions whose code can't be had in this process, and why."""
 
     @cached_property
     def functions(self) -> tuple[str, ...]:
@@ -85,6 +86,8 @@ class Worker:
         self.running: dict[str, Execution] = {}
         self.warm = Warm()
         self.asking = False
+        self.in_threads = 0
+        """How many synchronous bodies are in threads now."""
         self._reserved: set[str] = set()
         self._nudged = asyncio.Event()
         self._left = asyncio.Event()
@@ -113,6 +116,7 @@ class Worker:
             lease_holds=self._lease_holds,
             doubt=self._doubt,
             in_thread=self._in_thread,
+            tracer=well.tracer,
         )
         self._lease_until = FOREVER
 
@@ -149,8 +153,8 @@ class Worker:
 
     async def adopt(self, codes: Codes) -> None:
         """Execute this code from now on; what is under way ends with the code it has, warm runs whose code stayed go on warm."""
-        known, self.codes = self.codes.functions, codes
-        if self._loop_task is not None and known != codes.functions:
+        before, self.codes = self.codes, codes
+        if self._loop_task is not None and (before.functions, before.broken) != (codes.functions, codes.broken):
             await self._enrol()
         self._nudge()
 
@@ -443,7 +447,10 @@ class Worker:
         pinned = self.well.clock.pinned()
         lease = round(self.options.lease.total_seconds() * SECOND)
         length = lease if pinned is None else FOREVER // 2
-        row = RunnerRow(self.runner_id, (self.options.pool,), self.codes.functions, self.options.slots, length, draining=False)
+        broken = tuple((*key, why[:MOST_TOLD]) for key, why in list(self.codes.broken.items())[:MOST_BROKEN])
+        row = RunnerRow(
+            self.runner_id, (self.options.pool,), self.codes.functions, self.options.slots, length, draining=False, broken=broken
+        )
         await self.well.store.enrol(row)
         self._lease_until = self.well.clock.now() + length
 
@@ -476,7 +483,13 @@ class Worker:
 
     def _in_thread(self, call: Callable[[], object]) -> Awaitable[object]:
         context = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+        self.in_threads += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+        future.add_done_callback(self._out_of_thread)
+        return future
+
+    def _out_of_thread(self, _done: object) -> None:
+        self.in_threads -= 1
 
     def _woken(self, pools: Sequence[str], runs: Sequence[str]) -> None:
         if self.options.pool in pools or any(run_id in self.running for run_id in runs):

@@ -186,7 +186,10 @@ def test_a_revision_is_promoted_when_its_pods_are_ready(place: Place, kubelet: K
     finally:
         kubelet.idle = False
     said = place.until("one", says("RunnersAvailable", "False", "HandlerImportFailed"))
-    assert condition(said, "RunnersAvailable")["message"] == "one: code.py:1: no module named 'shop'"
+    assert condition(said, "RunnersAvailable")["message"] == (
+        "no runner of the new revision: 0/1 pods ready (HandlerImportFailed: one: code.py:1: no module named 'shop'); "
+        "the revision before serves; mend the code at that line and apply it"
+    )
     assert condition(said, "Progressing")["reason"] == "NewRevision"
     assert registry(place).functions[0].revision == first == said["status"]["currentRevision"]
     del kubelet.broken[place.namespace, new]

@@ -146,3 +146,13 @@ async def test_figures_of_an_empty_well(well: Well) -> None:
     assert (stats.functions, stats.timers_overdue) == ((), 0)
     well.later(60)
     assert (await well.store.stats(well.now)).runners == ()
+
+
+async def test_live_runners_alone_are_listed(well: Well) -> None:
+    """`runners` lists the runners whose lease holds as the figures do, and none whose lease is over."""
+    listed_now = await well.store.runners(well.now)
+    assert tuple(listed_now) == (await well.store.stats(well.now)).runners
+    assert [one.runner_id for one in listed_now] == ["A", "B"]
+    await well.store.leave("A", well.now)
+    assert [one.runner_id for one in await well.store.runners(well.now)] == ["B"]
+    assert await well.store.runners(well.now + 61 * SECOND) == []

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 import pytest_asyncio
+from scenarios.parts import start  # noqa: F401  # a fixture
 
 from stepwell.store.postgres import PostgresStore
 from stepwell.testing import Durable

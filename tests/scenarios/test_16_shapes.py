@@ -1,6 +1,7 @@
 """Row 16: conditional, parallel and looped steps."""
 
 import asyncio
+import threading
 from datetime import timedelta
 
 import stepwell
@@ -122,6 +123,18 @@ async def test_a_blocking_function_runs_in_a_thread(durable: Durable) -> None:
     name, step = await run.result()
     assert name.startswith("stepwell-step")
     assert step == "body"
+
+
+async def test_the_kit_waits_for_threads(durable: Durable) -> None:
+    """A synchronous step that takes a while is waited for by the test kit, as nothing else can be told of it."""
+
+    @stepwell.function(id="slow", triggers=[stepwell.on_event("go")])
+    async def slow(ctx: Context) -> str:
+        await ctx.step.run("blocks", threading.Event().wait, 0.4)
+        return "done"
+
+    run = await durable.send(slow, GO)
+    assert await run.result() == "done"
 
 
 async def test_crash_everywhere(durable: Durable) -> None:

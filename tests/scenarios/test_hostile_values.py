@@ -9,6 +9,8 @@ import pytest
 
 import stepwell
 from stepwell import Context, Event, NonRetriableError
+from stepwell.engine.committer import Op
+from stepwell.engine.events import NewEvent, make_fact
 from stepwell.engine.run import RunStatus
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.store.records import Pile, PileResult
@@ -274,3 +276,21 @@ async def test_a_lease_that_is_found_gone_leaves_nothing_behind(durable: Durable
     await durable.settle()
     await durable.advance(timedelta(seconds=5))
     assert await run.result() == "through"
+
+
+async def test_a_listener_that_breaks_is_alone(durable: Durable) -> None:
+    """What is written is told to each operation of the pile, even if one that was told before breaks; nothing is written again."""
+    await durable.serve()
+    told: list[int] = []
+
+    def breaks(_done: object) -> None:
+        raise ValueError("a bug")
+
+    commits = durable.store.commits
+    for number, tell in enumerate((breaks, lambda _done: told.append(1), breaks, lambda _done: told.append(2))):
+        fact = make_fact(NewEvent("heard", {"n": number}), durable.clock.now(), durable.ids)
+        durable.well.committer.put(Op(facts=(fact,), tell=tell))
+    await durable.settle()
+    assert told == [1, 2]
+    assert durable.store.commits == commits + 1
+    assert len(await durable.store.events("heard", None, 10)) == 4

@@ -194,7 +194,8 @@ def _show(run: dict[str, Any]) -> None:
         told.append(("rerun of", run["rerun_of"]))
     waiting = run["waiting_for"]
     if waiting:
-        told += [("waiting", waiting["sentence"]), ("since", time_of(waiting["since"])), ("next", waiting["next"])]
+        told += [("waiting", waiting["sentence"]), ("since", time_of(waiting["since"])), ("until", time_of(waiting["until"]))]
+        told.append(("next", waiting["next"]))
     if run["error"] is not None:
         told.append(("error", brief(run["error"], 2000)))
     if run["output"] is not None:

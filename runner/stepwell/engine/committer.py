@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+import structlog
+
 from stepwell.clock import Clock
 from stepwell.engine import dispatch
 from stepwell.engine.crashpoint import NAME, crashpoint_of
@@ -352,7 +354,11 @@ class _Made:
                 cancels=tuple(islice(cancels, len(op.cancels))) if op.cancels else (),
                 whole=result,
             )
-            op.tell(done)
+            try:
+                op.tell(done)
+            except Exception:  # noqa: BLE001 - whatever a listener raises
+                # It is written: a listener's fault must neither write it again nor keep the others from being told.
+                structlog.get_logger("stepwell.engine").exception("whom a commit was told to broke")
         for place in self.fused:
             self.hooks.fused(self.starts[place], result.starts[place], result.now)
         for function_id, kind in self.plan.errors:

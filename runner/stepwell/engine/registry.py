@@ -83,7 +83,7 @@ def parse(registry: Registry, before: KnownRegistry) -> KnownRegistry:
 
 def _known(row: FunctionRow, before: KnownRegistry) -> Known:
     known = before.known(row.function_id)
-    if known is not None and known.row == row:
+    if known is not None and known.row == row and known.row.since == row.since:
         return known
     if known is not None and known.row.spec == row.spec:
         return Known(row, known.spec)

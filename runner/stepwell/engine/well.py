@@ -16,6 +16,7 @@ from stepwell.engine.events import INVOKED, NewEvent, make_fact
 from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
 from stepwell.engine.run import RunStatus
+from stepwell.engine.trace import Tracer
 from stepwell.errors import StoreError, StoreUnavailable, Unknown
 from stepwell.ids import Ids
 from stepwell.metrics import Metrics
@@ -62,6 +63,8 @@ class Well:
         self.ids = ids or Ids()
         self.hooks = Hooks(after=self._after, fuse=_never, fused=_nothing, erred=self._erred, waits_erred=self._waits_erred)
         self.committer = Committer(store, clock, self.refresh, self.hooks)
+        self.tracer: Tracer | None = None
+        """Takes the spans of this process's executions; None while there are no traces."""
         self.woke: list[Callable[[Sequence[str], Sequence[str]], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -130,7 +133,9 @@ class Well:
         known = self._known(row.function_id)
         now = self.clock.now()
         facts = tuple(
-            make_fact(NewEvent(one["name"], one["data"], one["id"], one.get("ts"), one.get("v")), now, self.ids)
+            make_fact(
+                NewEvent(one["name"], one["data"], one["id"], one.get("ts"), one.get("v"), one.get("traceparent")), now, self.ids
+            )
             for one in values.decode(row.input)
         )
         occasion = dispatch.Occasion(TriggerKind.RERUN, now, now)

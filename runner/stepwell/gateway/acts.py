@@ -18,7 +18,8 @@ from stepwell.gateway.answers import AlreadyEnded, answer
 from stepwell.gateway.audit import Books
 from stepwell.gateway.body import read_json
 from stepwell.gateway.documents import BulkRequest, CancellationRequest, InvokeRequest, RerunRequest
-from stepwell.gateway.parts import OneWell, explain, must_find, read_model
+from stepwell.gateway.explain import explain_run
+from stepwell.gateway.parts import OneWell, must_find, read_model
 from stepwell.gateway.views import run_view
 from stepwell.store.records import RunFilter, RunRow
 from stepwell.values import MAX_EVENT
@@ -44,7 +45,7 @@ async def invoke(function_id: str, request: Request, well: OneWell, audit: Books
     if wait is None:
         return _made(run_id, function_id, well)
     run = await _ended(well, run_id, wait)
-    return answer(run_view(run, await explain(well, run)), well.clock.now(), status=200 if run.status.is_final else 202)
+    return answer(run_view(run, await explain_run(well, run)), well.clock.now(), status=200 if run.status.is_final else 202)
 
 
 async def cancel_run(run_id: str, well: OneWell, audit: Books) -> Response:

@@ -62,13 +62,14 @@ class IngestProblem(Problem):
 
 
 class EventRequest(BaseModel):
-    """One event to send. `ts` is ms since 1970; `id` makes it unique."""
+    """One event to send. `ts` is ms since 1970; `id` makes it unique; `traceparent` is the sender's span, else the header's."""
 
     name: str = Field(min_length=1, max_length=255)
     data: dict[str, Any] | None = {}
     id: str | None = None
     ts: int | None = None
     v: str | None = None
+    traceparent: str | None = None
 
 
 class InvokeRequest(BaseModel):
@@ -139,7 +140,7 @@ class WaitingForDocument(Document):
     """Why a live run isn't moving, since when, until when, and what happens next."""
 
     kind: Literal[
-        "running", "due", "no_runner", "scheduled", "retry", "limit", "paused", "sleep", "event", "signal", "run", "several"
+        "running", "due", "no_runner", "scheduled", "retry", "limit", "sleep", "event", "signal", "run", "several", "paused"
     ]
     sentence: str
     since: Instant
@@ -205,12 +206,18 @@ class EventDocument(Document):
     data: dict[str, Any]
     ts: int
     v: str | None = None
+    traceparent: str | None = None
     received_at: Instant
     registry_version: int
 
 
 class Reaction(Document):
-    """What one function did about an event: `started` with its run, or a decision and its reason."""
+    """What one function did about an event: `started` with its run (and what that waits for), or a decision and its reason.
+
+    Decisions: `started`, `skipped` (a duplicate, by idempotency), `not matched`, `expression error`, `inactive`, `other name`
+    (only where no function listens to the event's name), and beside a run that started `idempotency key has no value` and
+    `concurrency key has no value`.
+    """
 
     function_id: str
     decision: str
@@ -218,9 +225,19 @@ class Reaction(Document):
     run_id: str | None
 
 
+class EventWhyDocument(Document):
+    """What an event did in one sentence; `until` is when its runs may begin, where that lies ahead."""
+
+    sentence: str
+    since: Instant
+    until: Instant | None
+    next: str
+
+
 class EventWithFunctions(EventDocument):
     """An event and what it did."""
 
+    why: EventWhyDocument
     functions: list[Reaction]
 
 
@@ -274,6 +291,16 @@ class Resumed(Document):
     resumed: bool
 
 
+class FunctionWhyDocument(Document):
+    """What holds a function back, or that nothing does; `since` is null where nothing waits."""
+
+    kind: Literal["ready", "working", "inactive", "paused", "no_runner", "limit", "busy"]
+    sentence: str
+    since: Instant | None
+    until: Instant | None
+    next: str
+
+
 class FunctionDocument(Document):
     """A registered function. One that isn't `active` starts nothing; its runs in flight go on."""
 
@@ -283,6 +310,7 @@ class FunctionDocument(Document):
     owner: str
     active: bool
     paused: PauseDocument | None
+    why: FunctionWhyDocument
     spec: dict[str, Any]
     schedules: list[Schedule]
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stepwell import values
-from stepwell.engine.events import NewEvent, make_fact, parse_event, refuse_ours
+from stepwell.engine.events import NewEvent, make_fact, parse_event, refuse_ours, traceparent_of
 from stepwell.engine.well import Receipt, Well
 from stepwell.errors import SpecError, StepwellError, StoreError, TooLarge, ValueRefused
 from stepwell.gateway.access import Caller
@@ -65,7 +65,13 @@ class _Body:
 
     request: Request
 
+    @property
+    def traceparent(self) -> str | None:
+        """The sender's span, for events that name none."""
+        return traceparent_of(self.request.headers.get("traceparent"))
+
     async def read(self) -> object:
+        """What was sent."""
         return await read_json(self.request, "request of events", values.MAX_EVENT, values.MAX_BATCH)
 
 
@@ -75,7 +81,7 @@ async def take(well: Well, caller: Caller, given: object, rates: Rates, audit: A
     result = "invalid"
     try:
         body = await given.read() if isinstance(given, _Body) else given
-        offered = _judge(body, caller)
+        offered = _judge(body, caller, given.traceparent if isinstance(given, _Body) else None)
         _limit(rates, caller, len(offered), well.clock.now())
         if audit is not None and caller.is_privileged:
             names = sorted({one.event.name for one in offered if one.event is not None})
@@ -107,18 +113,20 @@ def _result_of(error: Exception) -> str:
     return "too_large" if isinstance(error, TooLarge) else "unavailable" if isinstance(error, StoreError) else "invalid"
 
 
-def _judge(body: object, caller: Caller) -> list[Offered]:
+def _judge(body: object, caller: Caller, traceparent: str | None) -> list[Offered]:
     if not isinstance(body, list):
-        return [_parsed(body, "event", caller)]
+        return [_parsed(body, "event", caller, traceparent)]
     batch = cast("list[object]", body)
     if len(batch) > values.MAX_BATCH_EVENTS:
         raise TooLarge(f"{len(batch)} events in one request; at most {values.MAX_BATCH_EVENTS}")
-    return [_parsed(item, f"events[{place}]", caller) for place, item in enumerate(batch)]
+    return [_parsed(item, f"events[{place}]", caller, traceparent) for place, item in enumerate(batch)]
 
 
-def _parsed(item: object, path: str, caller: Caller) -> Offered:
+def _parsed(item: object, path: str, caller: Caller, traceparent: str | None) -> Offered:
+    """An event of its own span, or of the request's; a fault if it is none, or not this caller's to send."""
     try:
         event = parse_event(item, path)
+        event = replace(event, traceparent=event.traceparent or traceparent) if traceparent is not None else event
         refuse_ours([event])
         if not caller.may_send(event.name):
             return Offered(None, Forbidden(f"{path}: this key may not send {event.name!r}; it is for {', '.join(caller.events)}"))

@@ -177,6 +177,10 @@ class Store(Protocol):
         """The runs whose unexpired leases count under a concurrency key."""
         ...
 
+    async def runners(self, now: int | None = None) -> list[RunnerRow]:
+        """The runners whose lease holds."""
+        ...
+
     async def ledger(self, schedule_id: str, limit: int) -> list[tuple[int, int, str, str | None]]:
         """(due, outcome, reason, run_id) of a schedule's ticks, newest first."""
         ...

@@ -472,7 +472,8 @@ class Journal:
 class FunctionRow:
     """One registered function. `spec` is the JSON of its FunctionSpec; `owner` says who registered it (a pool, a manifest).
 
-    One that isn't `active` starts nothing; its runs in flight go on. It is known as long as it has a revision.
+    One that isn't `active` starts nothing; its runs in flight go on. It is known as long as it has a revision. `since` is the
+    version of the registry from which on it has been as it is; a store sets it.
     """
 
     function_id: str
@@ -481,6 +482,7 @@ class FunctionRow:
     owner: str
     spec: bytes
     active: bool = True
+    since: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -685,7 +687,7 @@ class FunctionStats:
 
 @dataclass(frozen=True, slots=True)
 class RunnerRow:
-    """One runner's lease."""
+    """One runner's lease. `broken` is what it was to execute and can't load: (function, revision, why)."""
 
     runner_id: str
     pools: tuple[str, ...]
@@ -693,6 +695,7 @@ class RunnerRow:
     slots: int
     expires: int
     draining: bool
+    broken: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from stepwell.decorator import Function
 from stepwell.engine.events import NewEvent
 from stepwell.engine.run import RunStatus
 from stepwell.engine.scheduler import Scheduler
+from stepwell.engine.trace import Tracer
 from stepwell.engine.well import Receipt, Well
 from stepwell.errors import StepwellError
 from stepwell.event import Event
@@ -31,6 +32,10 @@ PATIENCE = 20.0
 """Real seconds that a test may take to settle before it is called stuck."""
 STILL = 0.05
 """Real seconds without movement after which code that awaits something outside of the engine counts as settled."""
+
+
+STILL_IN_THREADS = 2.0
+"""The same while a synchronous body is in its thread, which a busy machine may not have let run yet."""
 
 
 class RunFailed(AssertionError):
@@ -92,6 +97,7 @@ class Durable:
         self.stubs = Stubs()
         self.recorded: dict[str, list[str]] = {}
         self.options = WorkerOptions()
+        self.tracer: Tracer | None = None
         self.store = CrashingStore(SqliteStore(":memory:", self.clock.now) if store is None else store(self.clock.now))
         self.well = self._new_well()
         self.worker: Worker | None = None
@@ -173,7 +179,8 @@ class Durable:
                 quiet += 1
             elif state == "outside":
                 still_since = now if still_since is None else still_since
-                quiet = 3 if now - still_since > STILL else 0
+                in_threads = self.worker is not None and self.worker.in_threads
+                quiet = 3 if now - still_since > (STILL_IN_THREADS if in_threads else STILL) else 0
             else:
                 quiet, still_since = 0, None
         await self._note_steps()
@@ -295,7 +302,9 @@ class Durable:
                 self.recorded[row.run_id] = [one.step.step_id for one in await self.store.steps(row.run_id)]
 
     def _new_well(self) -> Well:
-        return Well(cast("Store", self.store), self.clock, self.metrics, "test", self.ids)
+        well = Well(cast("Store", self.store), self.clock, self.metrics, "test", self.ids)
+        well.tracer = self.tracer
+        return well
 
     async def _up(self) -> None:
         if not self._opened:

@@ -144,10 +144,11 @@ class Town(Place):
             headers = {"Authorization": f"Bearer {self.key('key')}"}
             base = f"http://127.0.0.1:{self.node.reach(address, 8288)}"
             self._gateway = httpx.Client(base_url=base, headers=headers, timeout=20, trust_env=False)
-            eventually(self._is_answered, 30)  # a Service leads to a pod some time after that is ready
+            eventually(self.answers, 30)  # a Service leads to a pod some time after that is ready
         return self._gateway
 
-    def _is_answered(self) -> bool:
+    def answers(self) -> bool:
+        """Whether the gateway is ready, asked through its Service."""
         try:
             return self.gateway.get("/ready").status_code == 200
         except httpx.TransportError:

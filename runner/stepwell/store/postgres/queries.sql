@@ -2,7 +2,7 @@
 
 -- name: enrol
 -- Make or renew a lease row.
-select well.enrol($1, $2, $3, $4, $5, $6, $7)
+select well.enrol($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: beat
 -- Renew a lease, if it is still there.
@@ -36,7 +36,8 @@ select well.listen_on($1, $2)
 -- name: registry
 -- One whole version: one statement, so one snapshot. What starts nothing is known while it has a revision.
 select (select version from well.registry) as version,
-       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, active, encode(spec, 'base64')) order by function_id)
+       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, active, since, encode(spec, 'base64'))
+                         order by function_id)
         from well.functions
         where active or function_id in (select r.function_id from well.revisions r
                                         union all select r.function_id || '-failure' from well.revisions r)) as functions,
@@ -228,7 +229,8 @@ from well.queue q where q.runner_id is null group by q.function_id, q.revision o
 
 -- name: stats_runners
 -- Every lease.
-select runner_id, pools, functions, slots, expires, draining from well.runners where expires > $1::bigint order by runner_id
+select runner_id, pools, functions, slots, expires, draining, broken::text as broken from well.runners
+where expires > coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) order by runner_id
 
 -- name: stats_server
 -- The clock, timers that nobody took, and what holds back vacuum.

@@ -65,7 +65,10 @@ class Reads:
         pauses = tuple(PauseRow(*one) for one in _json(row["pauses"]))
         return Registry(
             version=row["version"],
-            functions=tuple(FunctionRow(*ids, spec=base64.b64decode(spec), active=active) for *ids, active, spec in functions),
+            functions=tuple(
+                FunctionRow(*ids, spec=base64.b64decode(spec), active=active, since=since)
+                for *ids, active, since, spec in functions
+            ),
             listens=tuple((name, path) for name, path in listens),
             schedules=tuple(
                 ScheduleRow(schedule_id, function_id, base64.b64decode(cron), *instants)
@@ -174,6 +177,10 @@ class Reads:
         """The runs whose unexpired leases count under a concurrency key."""
         return [row["run_id"] for row in await self._fetch("key_holders", key, self._now(None))]
 
+    async def runners(self, now: int | None = None) -> list[RunnerRow]:
+        """The runners whose lease holds."""
+        return [_runner(row) for row in await self._fetch("stats_runners", self._now(now))]
+
     async def ledger(self, schedule_id: str, limit: int) -> list[tuple[int, int, str, str | None]]:
         """(due, outcome, reason, run_id) of a schedule's ticks, newest first."""
         rows = await self._fetch("ledger", schedule_id, limit)
@@ -194,16 +201,23 @@ class Reads:
         return Stats(
             now=at,
             functions=tuple(_function_stats(row, at, fullest, revisions) for row in functions),
-            runners=tuple(
-                RunnerRow(
-                    row["runner_id"], tuple(row["pools"]), tuple(row["functions"]), row["slots"], row["expires"], row["draining"]
-                )
-                for row in runners
-            ),
+            runners=tuple(map(_runner, runners)),
             timers_overdue=overdue,
             oldest_xmin_age=server["xmin_age"],
             dead_tuples=tuple((row["relname"], row["n_dead_tup"]) for row in dead),
         )
+
+
+def _runner(row: Row) -> RunnerRow:
+    return RunnerRow(
+        row["runner_id"],
+        tuple(row["pools"]),
+        tuple(row["functions"]),
+        row["slots"],
+        row["expires"],
+        row["draining"],
+        tuple(map(tuple, orjson.loads(row["broken"]))),
+    )
 
 
 def _json(text: str | None) -> list[list[Any]]:

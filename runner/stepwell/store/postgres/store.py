@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import orjson
+
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.store.postgres.access import Access
 from stepwell.store.postgres.connect import RETRIED, Connections, parse_address
@@ -92,6 +94,7 @@ class PostgresStore(Reads, Upkeep, Access):
             runner.slots,
             runner.expires,
             runner.draining,
+            orjson.dumps(runner.broken).decode(),
             self._now(None),
         )
 

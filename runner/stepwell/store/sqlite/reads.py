@@ -129,6 +129,10 @@ class Reads:
         """The runs whose unexpired leases count under a concurrency key."""
         return [row[0] for row in await self._rows("key_holders", (key, self._now(None)))]
 
+    async def runners(self, now: int | None = None) -> list[RunnerRow]:
+        """The runners whose lease holds."""
+        return [_runner(row) for row in await self._rows("stats_runners", (self._now(now),))]
+
     async def ledger(self, schedule_id: str, limit: int) -> list[tuple[int, int, str, str | None]]:
         """(due, outcome, reason, run_id) of a schedule's ticks, newest first."""
         return [(row[0], TickOutcome(row[1]), row[2], row[3]) for row in await self._rows("ledger", (schedule_id, limit))]
@@ -160,12 +164,14 @@ def _stats(cursor: Cursor, now: int) -> Stats:
         FunctionStats(*row, fullest_key=fullest.get(row[0], 0), revision_due=tuple(revisions.get(row[0], ())))
         for row in cursor.execute(SQL["stats"], (now,))
     )
-    runners = tuple(
-        RunnerRow(row[0], tuple(orjson.loads(row[1])), tuple(orjson.loads(row[2])), row[3], row[4], bool(row[5]))
-        for row in cursor.execute(SQL["stats_runners"], (now,))
-    )
+    runners = tuple(map(_runner, cursor.execute(SQL["stats_runners"], (now,))))
     overdue = int(cursor.execute(SQL["stats_overdue"], (now,)).fetchone()[0])
     return Stats(now, functions, runners, overdue)
+
+
+def _runner(row: Sequence[Any]) -> RunnerRow:
+    pools, functions, broken = (tuple(orjson.loads(text)) for text in (row[1], row[2], row[6]))
+    return RunnerRow(row[0], pools, functions, row[3], row[4], bool(row[5]), tuple(map(tuple, broken)))
 
 
 def _waits(text: str) -> tuple[Wait, ...]:

@@ -149,7 +149,7 @@ GROUP BY function_id, revision ORDER BY function_id, revision;
 
 -- name: stats_runners
 -- Every live lease.
-SELECT runner_id, pools, functions, slots, expires, draining FROM runners WHERE expires > ? ORDER BY runner_id;
+SELECT runner_id, pools, functions, slots, expires, draining, broken FROM runners WHERE expires > ? ORDER BY runner_id;
 
 -- name: stats_overdue
 -- Items that nobody took within a second of their due time.

@@ -15,7 +15,9 @@ SQL = load("stepwell.store.sqlite", "verbs.sql")
 def read_registry(cursor: Cursor) -> Registry:
     """One whole version."""
     version = int(cursor.execute(SQL["version"]).fetchone()[0])
-    functions = tuple(FunctionRow(*row, active=bool(active)) for *row, active in cursor.execute(SQL["functions"]))
+    functions = tuple(
+        FunctionRow(*row, active=bool(active), since=since) for *row, active, since in cursor.execute(SQL["functions"])
+    )
     listens = tuple((row[0], row[1]) for row in cursor.execute(SQL["listens"]))
     schedules = tuple(ScheduleRow(*row) for row in cursor.execute(SQL["schedules"]))
     pauses = tuple(PauseRow(*row) for row in cursor.execute(SQL["pauses"]))

@@ -148,6 +148,7 @@ class SqliteStore(Reads, Upkeep, Access):
             runner.slots,
             self._now(None) + runner.expires,
             runner.draining,
+            orjson.dumps(runner.broken).decode(),
         )
         await self._write(lambda _connection, cursor: cursor.execute(SQL["enrol"], row))
 

@@ -26,7 +26,7 @@ UPDATE registry SET version = version + 1 RETURNING version;
 
 -- name: functions
 -- What is registered; what starts nothing is known while it has a revision.
-SELECT function_id, revision, pool, owner, spec, active FROM functions
+SELECT function_id, revision, pool, owner, spec, active, since FROM functions
 WHERE active OR function_id IN (SELECT function_id FROM revisions UNION ALL SELECT function_id || '-failure' FROM revisions)
 ORDER BY function_id;
 
@@ -84,9 +84,10 @@ INSERT INTO listens (name, path) VALUES (?, ?) ON CONFLICT DO NOTHING;
 
 -- name: enrol
 -- Make or renew a lease row.
-INSERT INTO runners (runner_id, pools, functions, slots, expires, draining) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO runners (runner_id, pools, functions, slots, expires, draining, broken)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (runner_id) DO UPDATE SET pools = excluded.pools, functions = excluded.functions, slots = excluded.slots,
-    expires = excluded.expires, draining = excluded.draining;
+    expires = excluded.expires, draining = excluded.draining, broken = excluded.broken;
 
 -- name: beat
 -- Renew a lease, if it is still there.
