@@ -306,8 +306,8 @@ def test_a_loop_that_is_stuck_for_good_fails_liveness(start: Start, database: st
     health = runner.url()
     runner.line("runner claims")
     assert fetch(f"{health}/health") == 200
-    url = start("gateway", "--store", database, "--port", "0").url()
-    ask("send", "stick", "--url", url)
+    url = start("gateway", "--store", database, "--port", "0", "--key", "k").url()
+    ask("send", "stick", "--url", url, "--key", "k")
     runner.line("the event loop is blocked.*stuck")
     with pytest.raises(TimeoutError):
         urlopen(f"{health}/health", timeout=2)
