@@ -111,7 +111,9 @@ class Operator:
                     if not self.settings.namespaces
                     else "/apis/stepwell.dev/v1alpha1"
                 )
-            found = await rights.missing(cluster, self.settings.namespaces, self.settings.namespace)
+            found = await rights.missing(
+                cluster, self.settings.namespaces, self.settings.namespace, self.settings.token_reviewers
+            )
             if self.settings.admin_secret:
                 path = f"/api/v1/namespaces/{self.settings.namespace}/secrets/{self.settings.admin_secret}"
                 try:

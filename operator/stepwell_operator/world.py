@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import orjson
 
-from stepwell_operator.names import APPLIED, GROUP, PAUSE, POOL_ID
+from stepwell_operator.names import APPLIED, GROUP, PAUSE, PAUSED_BY, POOL_ID
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -53,6 +53,11 @@ class Seen:
     def paused(self) -> bool:
         """Whether an annotation suspends it."""
         return self.annotations.get(PAUSE, "").lower() in {"true", "1", "yes"}
+
+    @property
+    def paused_by(self) -> str:
+        """Who has its runs wait, by an annotation; empty if nobody has."""
+        return self.annotations.get(PAUSED_BY, "").strip()[:100]
 
 
 Place = tuple[str, str, str]

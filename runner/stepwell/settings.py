@@ -13,6 +13,10 @@ URL = f"http://127.0.0.1:{PORT}"
 DEV_STORE = ".stepwell/dev.db"
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.", "ip6-localhost"})
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+TOKEN_DOTS = 2
+"""A JSON Web Token has three parts."""
+
 POSTGRES = ("postgresql://", "postgres://")
 
 
@@ -43,27 +47,43 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Where tokens are reviewed: the API server, the folder with our own token and its `ca.crt`; what tokens are for."""
+
+    url: str
+    account: Path
+    namespace: str
+    audience: str = "stepwell"
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """Where the gateway listens and who may ask. `keys` open every route, `event_keys` only `POST /e/{key}`."""
+    """Where the gateway listens and who may ask. `keys` open every route, `event_keys` only `POST /e/{key}`.
+
+    `open`: where neither is set nobody is asked, and it listens on loopback only. Else only a key of the store lets in.
+    """
 
     host: str = "127.0.0.1"
     port: int = PORT
     keys: tuple[str, ...] = field(default=(), repr=False)
     event_keys: tuple[str, ...] = field(default=(), repr=False)
+    tokens: TokenSettings | None = None
+    open: bool = False
     max_in_flight: int = 1000
+    events_per_second: int = 0
     body_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         if not self.is_guarded and not is_loopback(self.host):
             raise SettingsError(
-                f"without a key the gateway listens on loopback only, not on {self.host!r}: "
+                f"without a key dev listens on loopback only, not on {self.host!r}: "
                 "set STEPWELL_KEY (or --key), or use --host 127.0.0.1"
             )
 
     @property
     def is_guarded(self) -> bool:
         """Whether a key is asked for."""
-        return bool(self.keys or self.event_keys)
+        return not self.open or bool(self.keys or self.event_keys or self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +175,44 @@ def store_settings(env: Mapping[str, str], given: Given, default: str | None = N
     return StoreSettings(_address(address))
 
 
-def gateway_settings(env: Mapping[str, str], given: Given) -> GatewaySettings:
+def gateway_settings(env: Mapping[str, str], given: Given, *, may_be_open: bool = False) -> GatewaySettings:
     """The gateway's settings; keys may be several, separated by commas, so that they can be rotated."""
     return GatewaySettings(
         host=given.host or env.get("STEPWELL_HOST") or "127.0.0.1",
         port=given.port if given.port is not None else _whole(env, "STEPWELL_PORT", PORT, 0, 65_535),
         keys=_keys(given.key if given.key is not None else env.get("STEPWELL_KEY", ""), "STEPWELL_KEY"),
         event_keys=_keys(env.get("STEPWELL_EVENT_KEY", ""), "STEPWELL_EVENT_KEY"),
+        tokens=_tokens(env),
+        open=may_be_open,
         max_in_flight=_whole(env, "STEPWELL_MAX_IN_FLIGHT", 1000, 1, 1_000_000),
+        events_per_second=_whole(env, "STEPWELL_EVENTS_PER_SECOND", 0, 0, 10_000_000),
     )
+
+
+def _tokens(env: Mapping[str, str]) -> TokenSettings | None:
+    """STEPWELL_KUBERNETES_TOKENS=1: tokens are let in by what the API server says of them."""
+    if not _flag(env, "STEPWELL_KUBERNETES_TOKENS"):
+        return None
+    url = env.get("STEPWELL_KUBERNETES_API") or _api_server(env)
+    if not url.startswith(("https://", "http://127.0.0.1:")):
+        raise SettingsError(
+            "STEPWELL_KUBERNETES_TOKENS=1 needs an API server to ask: "
+            "run in a pod, or set STEPWELL_KUBERNETES_API to its https:// address"
+        )
+    account = Path(env.get("STEPWELL_KUBERNETES_ACCOUNT") or SERVICE_ACCOUNT)
+    return TokenSettings(
+        url.rstrip("/"),
+        account,
+        env.get("STEPWELL_NAMESPACE") or "default",
+        env.get("STEPWELL_TOKEN_AUDIENCE") or "stepwell",
+    )
+
+
+def _api_server(env: Mapping[str, str]) -> str:
+    host, port = env.get("KUBERNETES_SERVICE_HOST"), env.get("KUBERNETES_SERVICE_PORT") or "443"
+    if not host:
+        return ""
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def runner_settings(env: Mapping[str, str], given: Given, functions: tuple[str, ...]) -> RunnerSettings:
@@ -196,7 +245,7 @@ def dev_settings(env: Mapping[str, str], given: Given, paths: tuple[str, ...]) -
     """Settings of `stepwell dev`: the SQLite file `.stepwell/dev.db` unless another store is named."""
     return DevSettings(
         store=store_settings(env, given, DEV_STORE),
-        gateway=gateway_settings(env, given),
+        gateway=gateway_settings(env, given, may_be_open=True),
         runner=runner_settings(env, given, paths),
         upkeep=upkeep(env, eyes=True),
     )
@@ -246,6 +295,11 @@ def client_settings(env: Mapping[str, str], url: str | None, key: str | None) ->
         raise SettingsError(f"{address!r} is no address: it begins with http:// or https:// (--url, STEPWELL_URL)")
     first = (key if key is not None else env.get("STEPWELL_KEY", "")).split(",")[0].strip()
     return address, first or None
+
+
+def path_key(key: str | None) -> str:
+    """What stands for the key in `/e/{key}`: an event key; a token, which no proxy should log, goes in the header."""
+    return "none" if not key or key.count(".") == TOKEN_DOTS else key
 
 
 def is_loopback(host: str) -> bool:

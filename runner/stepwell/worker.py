@@ -415,7 +415,7 @@ class Worker:
 
     def _fuse(self, start: Start) -> bool:
         here = start.pool == self.options.pool and self.codes.of(start.function_id, start.revision) is not None
-        if not here or not self._room():
+        if not here or not self._room() or start.function_id in self.well.registry.pauses:
             return False
         self._reserved.add(start.run_id)
         return True

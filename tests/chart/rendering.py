@@ -21,7 +21,12 @@ SETS: dict[str, tuple[str, ...]] = {
     "postgres": ("store.adminSecret=stepwell-postgres",),
     "evaluation": ("evaluationStore.enabled=true", "networkPolicy.enabled=true"),
     "namespaced": ("watchNamespaces={shop,bank}", "store.adminSecret=pg", "crds.install=false", "rbac.userRoles=false"),
-    "single": ("operator.replicas=1", "cleanup.enabled=false", "metrics.serviceMonitor.enabled=true"),
+    "single": (
+        "operator.replicas=1",
+        "gateway.kubernetesTokens=false",
+        "cleanup.enabled=false",
+        "metrics.serviceMonitor.enabled=true",
+    ),
     "full": (
         "evaluationStore.enabled=true",
         "networkPolicy.enabled=true",

@@ -194,7 +194,7 @@ async def test_cancel(gateway: Any) -> None:
         answer = await gateway.http.delete(path)
         assert (answer.status_code, answer.json()["data"]["status"]) == (200, "CANCELLED")
     run = await gateway.data(path)
-    assert (run["status"], run["error"]["message"]) == ("CANCELLED", "cancelled by the API")
+    assert (run["status"], run["error"]["message"]) == ("CANCELLED", "cancelled by localhost")
     (done,) = (await gateway.send({"name": "user/signup", "data": {"adult": True}})).json()["ids"]
     (ended,) = await gateway.ended(f"/v1/events/{done}/runs")
     answer = await gateway.http.delete(f"/v1/runs/{ended['run_id']}")
@@ -240,11 +240,40 @@ async def test_cancellations(gateway: Any) -> None:
     await gateway.send([{"name": "order/created", "id": f"e{number}", "data": {"id": number}} for number in range(5)])
     told = {"function_id": "waits", "if": "event.data.id < 3", "started_after": "2020-01-01T00:00:00Z"}
     answer = await gateway.http.post("/v1/cancellations", json=told)
-    assert (answer.status_code, answer.json()["data"]) == (200, {"cancelled": 3})
+    assert (answer.status_code, answer.json()["data"]) == (200, {"matched": 3, "cancelled": 3})
     left = await gateway.data("/v1/runs", function="waits", status="CANCELLED")
     assert len(left) == 3
     answer = await gateway.http.post("/v1/cancellations", json={**told, "started_before": "2020-01-02T00:00:00Z", "if": None})
-    assert answer.json()["data"] == {"cancelled": 0}
+    assert answer.json()["data"] == {"matched": 0, "cancelled": 0}
+
+
+async def test_a_dry_run_counts_and_does_nothing(gateway: Any) -> None:
+    """With `dry_run` the runs that are meant are counted, by status too, and none is touched; nothing is audited."""
+    await gateway.serve(waits, fails)
+    await gateway.send([{"name": "order/created", "id": f"e{number}", "data": {"id": number}} for number in range(5)])
+    told = {"function_id": "waits", "if": "event.data.id < 3", "dry_run": True}
+    assert (await gateway.http.post("/v1/cancellations", json=told)).json()["data"] == {"matched": 3, "cancelled": 0}
+    other = {**told, "status": ["SLEEPING"]}
+    assert (await gateway.http.post("/v1/cancellations", json=other)).json()["data"] == {"matched": 0, "cancelled": 0}
+    assert await gateway.data("/v1/runs", function="waits", status="CANCELLED") == []
+    assert {act["verb"] for act in await gateway.data("/v1/audit")} == {"register"}
+
+
+async def test_failed_runs_are_rerun_in_bulk(gateway: Any) -> None:
+    """Every failed run of a function is started anew with its own event, linked to the old one; others are left alone."""
+    await gateway.serve(fails, greet)
+    await gateway.send([{"name": "user/signup", "id": f"e{number}", "data": {"adult": True}} for number in range(3)])
+    await gateway.ended("/v1/runs")
+    before = await gateway.data("/v1/runs", function="fails")
+    counted = await gateway.http.post("/v1/reruns", json={"function_id": "fails", "dry_run": True})
+    assert counted.json()["data"] == {"matched": 3, "run_ids": []}
+    done = (await gateway.http.post("/v1/reruns", json={"function_id": "fails"})).json()["data"]
+    assert (done["matched"], len(done["run_ids"])) == (3, 3)
+    runs = [run for run in await gateway.data("/v1/runs", function="fails") if run["rerun_of"]]
+    assert {run["rerun_of"]: run["event_ids"] for run in runs} == {run["run_id"]: run["event_ids"] for run in before}
+    none = await gateway.http.post("/v1/reruns", json={"function_id": "fails", "status": ["COMPLETED"]})
+    assert none.json()["data"] == {"matched": 0, "run_ids": []}
+    assert [act["verb"] for act in await gateway.data("/v1/audit")][:2] == ["rerun runs", "rerun runs"]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +281,7 @@ async def test_cancellations(gateway: Any) -> None:
     [
         ({}, 422),
         ({"function_id": 7}, 422),
+        ({"function_id": "waits", "status": ["COMPLETED"]}, 422),
         ({"function_id": "nobody"}, 404),
         ({"function_id": "waits", "started_before": "2999-01-01T00:00:00Z"}, 400),
         ({"function_id": "waits", "started_before": "2020-01-01T00:00:00"}, 422),

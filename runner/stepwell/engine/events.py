@@ -127,7 +127,7 @@ def _id(value: object, path: str) -> str | None:
 
 
 def _ts(value: object, path: str) -> int | None:
-    if value is None or value == 0:
+    if value is None or (value == 0 and not isinstance(value, bool)):
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not EARLIEST_TS <= value <= LATEST_TS:
         raise SpecError("ts is a whole number of milliseconds since 1970, between 1980 and 2100", path)

@@ -1,19 +1,22 @@
 """What has to be looked up before `stepwell.why` can say why something isn't moving. Nothing is decided here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stepwell.engine.registry import parse
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.spec.function import FunctionSpec
 from stepwell.store.records import (
+    HELD,
     FunctionRow,
     FunctionStats,
+    PauseRow,
+    Registry,
     RevisionWork,
     RunFilter,
     RunnerRow,
     RunRow,
-    ScheduleRow,
     Stats,
     StoredEvent,
 )
@@ -22,6 +25,7 @@ from stepwell.why import (
     Around,
     FunctionFacts,
     FunctionWhy,
+    Paused,
     Reaction,
     Runners,
     WaitingFor,
@@ -40,7 +44,8 @@ async def explain_run(well: Well, run: RunRow) -> WaitingFor | None:
     if run.status.is_final:
         return None
     now = well.clock.now()
-    return waiting_for(run, now, await _around(well, run, now))
+    around = await _around(well, run, now)
+    return waiting_for(run, now, replace(around, paused=await _pause_of(well, run)))
 
 
 async def explain_event(well: Well, event: StoredEvent) -> list[Reaction]:
@@ -54,12 +59,12 @@ async def explain_event(well: Well, event: StoredEvent) -> list[Reaction]:
     return reactions(event, runs, await well.store.decisions(event.id), registry)
 
 
-async def explain_functions(well: Well, rows: Sequence[FunctionRow], schedules: Sequence[ScheduleRow]) -> dict[str, FunctionWhy]:
+async def explain_functions(well: Well, rows: Sequence[FunctionRow], registry: Registry) -> dict[str, FunctionWhy]:
     """Why nothing of each function moves, or that all is well: a look at the live figures for all of them together."""
     pinned = well.clock.pinned()
     stats = await well.store.stats(pinned)
     work = await well.store.work(pinned)
-    return {row.function_id: function_why(_facts(row, stats, work, schedules), stats.now) for row in rows}
+    return {row.function_id: function_why(_facts(row, stats, work, registry), stats.now) for row in rows}
 
 
 async def _around(well: Well, run: RunRow, now: int) -> Around:
@@ -86,6 +91,18 @@ async def _around(well: Well, run: RunRow, now: int) -> Around:
     return Around(tries, owner=owner)
 
 
+async def _pause_of(well: Well, run: RunRow) -> Paused | None:
+    """Who paused the run's function; looked for again where the run knows of a pause and this process doesn't."""
+    registry = well.registry
+    if run.blocked_on is not None and run.blocked_on.startswith(HELD) and run.function_id not in registry.pauses:
+        registry = await well.refresh()
+    return _paused(registry.pauses.get(run.function_id))
+
+
+def _paused(pause: PauseRow | None) -> Paused | None:
+    return None if pause is None else Paused(pause.paused_by, pause.since, pause.reason, pause.source)
+
+
 def limit_behind(spec: FunctionSpec, key: str) -> int:
     """The limit behind a concurrency key: the rule whose key has this shape."""
     place, separator, _value = key.partition(":")
@@ -110,9 +127,9 @@ def _runners(live: Sequence[RunnerRow], of: RunRow | FunctionRow, work: Sequence
     )
 
 
-def _facts(row: FunctionRow, stats: Stats, work: Sequence[RevisionWork], schedules: Sequence[ScheduleRow]) -> FunctionFacts:
+def _facts(row: FunctionRow, stats: Stats, work: Sequence[RevisionWork], registry: Registry) -> FunctionFacts:
     spec = FunctionSpec.from_json(row.spec)
-    ticks = [one.next_due for one in schedules if one.function_id == row.function_id and one.next_due]
+    ticks = [one.next_due for one in registry.schedules if one.function_id == row.function_id and one.next_due]
     live = next((one for one in stats.functions if one.function_id == row.function_id), NO_RUNS)
     return FunctionFacts(
         row.function_id,
@@ -128,4 +145,5 @@ def _facts(row: FunctionRow, stats: Stats, work: Sequence[RevisionWork], schedul
         resting=live.queued_later + live.sleeping + live.waiting,
         limits=tuple(rule.limit for rule in spec.concurrency),
         next_tick=min(ticks, default=None),
+        paused=_paused(next((one for one in registry.pauses if one.function_id == row.function_id), None)),
     )

@@ -1,13 +1,16 @@
-"""What the routes share: the well they serve, and paging."""
+"""What the routes share: the well they serve, paging, and bodies that are what they should be."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 from stepwell.engine.well import Well
 from stepwell.errors import Unknown
 from stepwell.store.records import RunRow
 
+M = TypeVar("M", bound=BaseModel)
 MOST_ROWS = 200
 
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows on one page.")]
@@ -18,6 +21,17 @@ async def the_well(request: Request) -> Well:
     """The well that this gateway serves."""
     well: Well = request.app.state.well
     return well
+
+
+OneWell = Annotated[Well, Depends(the_well)]
+
+
+def read_model(kind: type[M], body: object) -> M:
+    """The body as a document of this kind; RequestValidationError, without what was sent, if it is none."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False, include_input=False, include_context=False)) from None
 
 
 async def must_find(well: Well, run_id: str) -> RunRow:

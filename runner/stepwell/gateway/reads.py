@@ -1,8 +1,8 @@
 """Routes that answer questions. They read the rows that the engine writes; nothing here lags behind."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from stepwell.engine.run import RunStatus
@@ -10,23 +10,23 @@ from stepwell.engine.well import Well
 from stepwell.errors import Unknown
 from stepwell.gateway.answers import answer, make_cursor, page, read_cursor
 from stepwell.gateway.explain import explain_event, explain_functions, explain_run
-from stepwell.gateway.parts import Cursor, Limit, must_find, the_well
+from stepwell.gateway.parts import Cursor, Limit, OneWell, must_find
 from stepwell.gateway.views import (
     event_view,
     event_with_functions,
     function_view,
     open_view,
+    pause_view,
     run_in_list,
     run_view,
     schedule_view,
     step_view,
     tick_view,
 )
-from stepwell.store.records import Registry, RunFilter, ScheduleRow, StepKind
+from stepwell.store.records import FunctionRow, Registry, RunFilter, ScheduleRow, StepKind
 from stepwell.why import event_why
 
 LEDGER_ROWS = 20
-OneWell = Annotated[Well, Depends(the_well)]
 Status = Annotated[
     str | None,
     Query(description="One of the run's statuses, in either case.", pattern=f"^(?i:{'|'.join(RunStatus)})$"),
@@ -101,9 +101,14 @@ async def list_functions(well: OneWell, limit: Limit = 100, cursor: Cursor = Non
     rows = sorted((row for row in registry.functions if row.function_id > after), key=lambda row: row.function_id)
     more = make_cursor(rows[limit - 1].function_id) if len(rows) > limit else None
     shown = rows[:limit]
-    why = await explain_functions(well, shown, registry.schedules)
+    why = await explain_functions(well, shown, registry)
     views = [
-        function_view(row, why[row.function_id], [schedule_view(one) for one in _schedules(registry, row.function_id)])
+        function_view(
+            row,
+            why[row.function_id],
+            [schedule_view(one) for one in _schedules(registry, row.function_id)],
+            _paused(registry, row, well),
+        )
         for row in shown
     ]
     return page(views, well.clock.now(), more)
@@ -119,8 +124,8 @@ async def get_function(function_id: str, well: OneWell) -> Response:
         {**schedule_view(one), "ledger": [tick_view(tick) for tick in await well.store.ledger(one.schedule_id, LEDGER_ROWS)]}
         for one in _schedules(registry, function_id)
     ]
-    why = await explain_functions(well, [row], registry.schedules)
-    return answer(function_view(row, why[function_id], schedules), well.clock.now())
+    why = await explain_functions(well, [row], registry)
+    return answer(function_view(row, why[function_id], schedules, _paused(registry, row, well)), well.clock.now())
 
 
 async def _page_of_runs(well: Well, which: RunFilter) -> Response:
@@ -133,3 +138,7 @@ async def _page_of_runs(well: Well, which: RunFilter) -> Response:
 
 def _schedules(registry: Registry, function_id: str) -> list[ScheduleRow]:
     return [one for one in registry.schedules if one.function_id == function_id]
+
+
+def _paused(registry: Registry, row: FunctionRow, well: Well) -> dict[str, Any] | None:
+    return pause_view(next((one for one in registry.pauses if one.function_id == row.function_id), None), well.clock.now())

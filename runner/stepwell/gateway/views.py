@@ -9,7 +9,10 @@ from stepwell.clock import rfc3339
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import (
     FOREVER,
+    AuditRow,
     FunctionRow,
+    KeyRow,
+    PauseRow,
     RecordedStep,
     RunRow,
     ScheduleRow,
@@ -18,7 +21,7 @@ from stepwell.store.records import (
     TickOutcome,
     Wait,
 )
-from stepwell.why import EventWhy, FunctionWhy, Reaction, WaitingFor
+from stepwell.why import EventWhy, FunctionWhy, Paused, Reaction, WaitingFor, pause_sentence
 
 LIST_OUTPUT = 64 * 1024
 """In a list an output over this size is left out; the run itself has it."""
@@ -112,7 +115,18 @@ def open_view(wait: Wait) -> dict[str, Any]:
     }
 
 
-def function_view(row: FunctionRow, why: FunctionWhy, schedules: list[dict[str, Any]]) -> dict[str, Any]:
+def pause_view(pause: PauseRow | None, now: int) -> dict[str, Any] | None:
+    """Who paused a function, if somebody did."""
+    if pause is None:
+        return None
+    sentence = pause_sentence(Paused(pause.paused_by, pause.since, pause.reason, pause.source), now)
+    since = rfc3339(pause.since)
+    return {"by": pause.paused_by, "since": since, "reason": pause.reason, "source": pause.source.upper(), "sentence": sentence}
+
+
+def function_view(
+    row: FunctionRow, why: FunctionWhy, schedules: list[dict[str, Any]], paused: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """One registered function with what holds it back and its schedules."""
     return {
         "id": row.function_id,
@@ -120,6 +134,7 @@ def function_view(row: FunctionRow, why: FunctionWhy, schedules: list[dict[str, 
         "pool": row.pool,
         "owner": row.owner,
         "active": row.active,
+        "paused": paused,
         "why": waiting_view(why),
         "spec": orjson.Fragment(row.spec),
         "schedules": schedules,
@@ -140,6 +155,34 @@ def tick_view(tick: tuple[int, int, str, str | None]) -> dict[str, Any]:
     """One line of the cron ledger."""
     due, outcome, reason, run_id = tick
     return {"due": rfc3339(due), "outcome": TickOutcome(outcome).name, "reason": reason, "run_id": run_id}
+
+
+def key_view(row: KeyRow) -> dict[str, Any]:
+    """A key without what is secret in it."""
+    return {
+        "key_id": row.key_id,
+        "name": row.name,
+        "kind": row.kind.upper(),
+        "events": list(row.events),
+        "created_at": rfc3339(row.created),
+        "created_by": row.created_by,
+        "revoked_at": _instant(row.revoked),
+        "revoked_by": row.revoked_by,
+    }
+
+
+def act_view(act: AuditRow) -> dict[str, Any]:
+    """One line of the audit."""
+    return {
+        "id": act.audit_id,
+        "at": rfc3339(act.at),
+        "actor": act.actor,
+        "verb": act.verb,
+        "object": act.object,
+        "decision": act.decision,
+        "request_id": act.request_id,
+        "detail": orjson.Fragment(act.detail.encode()),
+    }
 
 
 def _run(run: RunRow) -> dict[str, Any]:

@@ -531,6 +531,21 @@ class ScheduleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRow:
+    """A function whose runs wait, since when and because of whom. `source` is `api` or `manifest` (an annotation)."""
+
+    function_id: str
+    since: int
+    paused_by: str
+    reason: str = ""
+    source: str = "api"
+
+
+HELD = "!"
+"""What begins the key that a paused function's due runs are blocked on; no concurrency key begins so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
     """One whole version of what a well knows: functions, the (event name, path) pairs that waits listen on, schedules."""
 
@@ -538,6 +553,56 @@ class Registry:
     functions: tuple[FunctionRow, ...] = ()
     listens: tuple[tuple[str, str], ...] = ()
     schedules: tuple[ScheduleRow, ...] = ()
+    pauses: tuple[PauseRow, ...] = ()
+
+
+# --- access -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key that was given out. `kind` is `send` (`proof` is its SHA-256) or `webhook` (`proof` is the secret that signs).
+
+    `events` are the names that it may send, with the wildcards that triggers know.
+    """
+
+    key_id: str
+    name: str
+    kind: str
+    proof: bytes = field(repr=False)
+    events: tuple[str, ...]
+    created: int
+    created_by: str
+    revoked: int | None = None
+    revoked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One privileged act: who did what to which thing, and whether they were let.
+
+    `detail` is JSON text; `audit_id` is the store's.
+    """
+
+    at: int
+    actor: str
+    verb: str
+    object: str
+    decision: str
+    request_id: str | None = None
+    detail: str = "{}"
+    audit_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which acts to list, newest first. `before` is the cursor: only smaller ids."""
+
+    actor: str | None = None
+    verb: str | None = None
+    object: str | None = None
+    before: int | None = None
+    limit: int = 20
 
 
 # --- reading for people -------------------------------------------------------------------------------------------------

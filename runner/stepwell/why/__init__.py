@@ -8,7 +8,7 @@ from stepwell.why.answer import Paused, Runners, WaitingFor, Why
 from stepwell.why.event import EventWhy, Reaction, event_why, reactions
 from stepwell.why.function import FunctionFacts, FunctionState, FunctionWhy, Pods, function_why, no_pods
 from stepwell.why.run import ALONE, Around, waiting_for
-from stepwell.why.words import clock_time, span
+from stepwell.why.words import clock_time, pause_sentence, span
 
 __all__ = [
     "ALONE",
@@ -27,6 +27,7 @@ __all__ = [
     "event_why",
     "function_why",
     "no_pods",
+    "pause_sentence",
     "reactions",
     "span",
     "waiting_for",

@@ -49,7 +49,9 @@ class Runners:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Who paused a function, and when (µs since 1970)."""
+    """Who paused a function, when (µs since 1970) and why; `source` is `api`, or `manifest` for an annotation."""
 
     by: str
     since: int
+    reason: str = ""
+    source: str = "api"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stepwell.why.answer import Paused, Runners
-from stepwell.why.words import brief, clock_time, span
+from stepwell.why.words import brief, clock_time, pause_sentence, span
 
 CLUSTER = "dfn/"
 """How the owner of a function begins that a DurableFunction stands behind."""
@@ -80,8 +80,13 @@ def function_why(facts: FunctionFacts, now: int) -> FunctionWhy:
     if not facts.active:
         return _inactive(facts)
     if facts.paused is not None:
-        sentence = f"paused by {brief(facts.paused.by)} since {clock_time(facts.paused.since, now)}"
-        return FunctionWhy(FunctionState.PAUSED, sentence, facts.paused.since, None, "new runs start when somebody resumes it")
+        return FunctionWhy(
+            FunctionState.PAUSED,
+            pause_sentence(facts.paused, now),
+            facts.paused.since,
+            None,
+            "new runs start when somebody resumes it",
+        )
     oldest_due = now - facts.due_age if facts.due else None
     if not facts.runners.taking:
         found = no_runner(facts.function_id, facts.pool, facts.runners, facts.owner)

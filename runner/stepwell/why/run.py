@@ -9,7 +9,7 @@ from stepwell.store.records import FOREVER, RunRow, StepKind, Wait
 from stepwell.why.answer import Paused, Runners, WaitingFor, Why
 from stepwell.why.condition import values_seen
 from stepwell.why.function import no_runner
-from stepwell.why.words import brief, clock_time, span
+from stepwell.why.words import brief, clock_time, pause_sentence, span
 
 SHOWN_HOLDERS = 5
 SHOWN_WAITS = 3
@@ -48,8 +48,8 @@ def waiting_for(run: RunRow, now: int, around: Around = ALONE) -> WaitingFor | N
 
 
 def _unleased(run: RunRow, now: int, around: Around) -> WaitingFor:
-    if around.paused is not None and run.started is None:
-        return _paused(around.paused, now)
+    if around.paused is not None and (run.blocked_on is not None or (run.due is not None and run.due <= now)):
+        return _paused(run, around.paused, now)
     if run.blocked_on is not None:
         return _blocked(run, run.blocked_on, around)
     if run.due is not None and run.due <= now:
@@ -62,14 +62,11 @@ def _unleased(run: RunRow, now: int, around: Around) -> WaitingFor:
     return _by_time(run, now, around)
 
 
-def _paused(paused: Paused, now: int) -> WaitingFor:
-    return WaitingFor(
-        Why.PAUSED,
-        f"paused by {brief(paused.by)} since {clock_time(paused.since, now)}",
-        paused.since,
-        None,
-        "it starts when somebody resumes the function",
-    )
+def _paused(run: RunRow, paused: Paused, now: int) -> WaitingFor:
+    by_hand = f"`stepwell resume {run.function_id}`"
+    mend = by_hand if paused.source == "api" else "taking the annotation stepwell.dev/paused-by off its DurableFunction"
+    next_ = f"it goes on when somebody resumes the function, by {mend}"
+    return WaitingFor(Why.PAUSED, pause_sentence(paused, now), paused.since, None, next_)
 
 
 def _orphaned(run: RunRow, now: int, around: Around) -> WaitingFor:

@@ -1,6 +1,7 @@
 """How instants, lengths and other people's text stand in a sentence. Pure."""
 
 from stepwell.clock import to_datetime
+from stepwell.why.answer import Paused
 
 SHOWN_TEXT = 200
 UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"))
@@ -33,3 +34,9 @@ def brief(text: str) -> str:
     """One line, without control characters, not longer than a sentence bears."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     return line if len(line) <= SHOWN_TEXT else f"{line[: SHOWN_TEXT - 1]}…"
+
+
+def pause_sentence(paused: Paused, now: int) -> str:
+    """Who paused a function, since when and why."""
+    why = f": {brief(paused.reason)}" if paused.reason else ""
+    return f"paused by {brief(paused.by)} since {clock_time(paused.since, now)}{why}"

@@ -44,7 +44,9 @@ select (select version from well.registry) as version,
        (select jsonb_agg(jsonb_build_array(name, path) order by name, path) from well.listens) as listens,
        (select jsonb_agg(jsonb_build_array(schedule_id, function_id, encode(cron, 'base64'), created, last_due, next_due)
                          order by schedule_id)
-        from well.schedules where active) as schedules
+        from well.schedules where active) as schedules,
+       (select jsonb_agg(jsonb_build_array(function_id, since, paused_by, reason, source) order by function_id)
+        from well.pauses) as pauses
 
 -- name: forget_revision
 -- Drop a revision that nothing needs.
@@ -206,8 +208,8 @@ select q.function_id,
        count(*) filter (where q.runner_id is null and q.state = 1) as sleeping,
        count(*) filter (where q.runner_id is null and q.state = 2) as waiting,
        min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= $1) as oldest_due,
-       count(*) filter (where q.blocked_on is not null) as blocked,
-       min(q.due) filter (where q.blocked_on is not null) as oldest_blocked
+       count(*) filter (where q.blocked_on is not null and not starts_with(q.blocked_on, '!')) as blocked,
+       min(q.due) filter (where q.blocked_on is not null and not starts_with(q.blocked_on, '!')) as oldest_blocked
 from well.queue q group by q.function_id order by q.function_id
 
 -- name: stats_keys
@@ -269,3 +271,43 @@ select well.drop_day($1)
 -- name: prune
 -- One batch of rows that only age tells to go; how many went.
 select well.prune($1, $2, $3)
+
+-- name: keys
+-- Every key that was given out.
+select key_id, name, kind, proof, events, created, created_by, revoked, revoked_by from well.access_keys
+order by created desc, key_id
+
+-- name: add_key
+-- Add a key, if its name has room for one.
+select well.add_key($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: revoke_key
+-- End a live key.
+update well.access_keys set revoked = $3, revoked_by = $2 where key_id = $1 and revoked is null returning true
+
+-- name: note
+-- Add an act to the audit.
+insert into well.audit (at, actor, verb, object, decision, request_id, detail) values ($1, $2, $3, $4, $5, $6, $7) returning true
+
+-- name: audit
+-- Acts, newest first.
+select at, actor, verb, object, decision, request_id, detail, audit_id from well.audit
+where ($1::text is null or actor = $1) and ($2::text is null or verb = $2) and ($3::text is null or object = $3)
+  and ($4::bigint is null or audit_id < $4)
+order by audit_id desc limit $5
+
+-- name: prune_audit
+-- One batch of the audit that is old enough to go.
+select well.prune_audit($1, $2)
+
+-- name: pause
+-- Let no run of a function be claimed.
+select well.pause_function($1, $2, $3, $4, $5)
+
+-- name: resume
+-- Let them be claimed again.
+select well.resume_function($1)
+
+-- name: hold_paused
+-- Take what is due of paused functions out of what may be claimed, and put back what is paused no longer.
+select coalesce(cardinality(well.hold_paused(coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint), $2)), 0)

@@ -18,6 +18,7 @@ from stepwell.store.records import (
     FunctionStats,
     Journal,
     Parked,
+    PauseRow,
     RecordedStep,
     Registry,
     RevisionRow,
@@ -61,6 +62,7 @@ class Reads:
         """One whole version of the registry."""
         (row,) = await self._fetch("registry")
         functions, listens, schedules = _json(row["functions"]), _json(row["listens"]), _json(row["schedules"])
+        pauses = tuple(PauseRow(*one) for one in _json(row["pauses"]))
         return Registry(
             version=row["version"],
             functions=tuple(
@@ -72,6 +74,7 @@ class Reads:
                 ScheduleRow(schedule_id, function_id, base64.b64decode(cron), *instants)
                 for schedule_id, function_id, cron, *instants in schedules
             ),
+            pauses=pauses,
         )
 
     async def revisions(self, pool: str | None = None) -> list[RevisionRow]:

@@ -127,8 +127,8 @@ SELECT run_id FROM queue WHERE function_id = ? ORDER BY run_id LIMIT ?;
 SELECT function_id,
     sum(runner_id IS NULL AND state = 0 AND blocked_on IS NULL AND due <= ?1), sum(runner_id IS NULL AND state = 0 AND due > ?1),
     sum(runner_id IS NOT NULL), sum(runner_id IS NULL AND state = 1), sum(runner_id IS NULL AND state = 2),
-    ?1 - coalesce(min(CASE WHEN runner_id IS NULL AND blocked_on IS NULL AND due <= ?1 THEN due END), ?1), sum(blocked_on IS NOT NULL),
-    max(0, ?1 - coalesce(min(CASE WHEN blocked_on IS NOT NULL THEN due END), ?1))
+    ?1 - coalesce(min(CASE WHEN runner_id IS NULL AND blocked_on IS NULL AND due <= ?1 THEN due END), ?1), sum(blocked_on IS NOT NULL AND blocked_on NOT LIKE '!%'),
+    max(0, ?1 - coalesce(min(CASE WHEN blocked_on NOT LIKE '!%' THEN due END), ?1))
 FROM queue GROUP BY function_id ORDER BY function_id;
 
 -- name: stats_keys
