@@ -141,7 +141,7 @@ def stir(url: str) -> None:
     assert ask(url, f"/e/{SECRET}", good)[0] == 200
     for body in (b"{" + PAYLOAD.encode(), {"name": PAYLOAD, "data": PAYLOAD}, {"name": 1, "data": data}, [data] * 3, PAYLOAD):
         assert ask(url, f"/e/{SECRET}", body)[0] in {200, 400}
-    assert ask(url, f"/e/{SECRET}x", good)[0] == 401
+    assert ask(url, f"/e/{SECRET}x", good, f"{SECRET}y")[0] == 401
     for path in (
         "/v1/runs",
         "/v1/events?limit=x",
