@@ -1,15 +1,22 @@
-"""The operator's own metrics; names begin with `stepwell_operator_`."""
+"""The operator's own metrics, from the table that all parts share (`stepwell.metrics.catalogue`)."""
 
+import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-DURATIONS = (0.005, 0.02, 0.1, 0.5, 2.5, 10, 60)
+from stepwell.metrics import catalogue as names
+from stepwell.metrics.catalogue import Metric
+from stepwell.metrics.cells import Count, Shelf, family_of, named
+
 Key = tuple[str, str]
+MOST_SERIES = 20_000
 
 
 class OperatorMetrics:
@@ -17,27 +24,19 @@ class OperatorMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
-        self._reconciles = Counter(
-            "stepwell_operator_reconciles", "Reconciles, by what became of them", ("kind", "error"), registry=self.registry
-        )
-        self._seconds = Histogram(
-            "stepwell_operator_reconcile_seconds", "Time of one reconcile", ("kind",), registry=self.registry, buckets=DURATIONS
-        )
-        self._status_writes = Counter("stepwell_operator_status_writes", "Statuses written", registry=self.registry)
-        self.leader = Gauge("stepwell_operator_leader", "Whether this operator leads", registry=self.registry)
+        self.shelf = Shelf("", MOST_SERIES)
+        self.registry.register(self.shelf)
+        self._results = {one: self.shelf.count(names.RECONCILES_DONE, one) for one in names.RECONCILES_DONE.labels[0].values}
         self._conditions: dict[Key, tuple[tuple[str, str], ...]] = {}
-        info = Gauge("stepwell_operator_build_info", "What runs", ("version",), registry=self.registry)
-        info.labels(version("stepwell")).set(1)
-        self.leader.set(0)
+        self.leader: Count = self.shelf.count(names.OPERATOR_LEADER)
+        self.shelf.count(names.BUILD_INFO, version("stepwell"), "operator", platform.python_version(), "").set(1)
 
-    def reconciled(self, kind: str, error: str, seconds: float) -> None:
-        """One reconcile was done; `error` is a class name, or none."""
-        self._reconciles.labels(kind, error).inc()
-        self._seconds.labels(kind).observe(seconds)
-
-    def status_written(self) -> None:
-        """A status was written."""
-        self._status_writes.inc()
+    def reconciled(self, seconds: float, *, changed: bool, failure: str | None = None) -> None:
+        """One reconcile was done: it changed something or nothing, or it failed with an error of this class."""
+        self._results["error" if failure is not None else "changed" if changed else "unchanged"].inc()
+        self.shelf.spread(names.RECONCILE_SECONDS).observe(seconds)
+        if failure is not None:
+            self.shelf.count(names.RECONCILE_ERRORS, failure).inc()
 
     def conditions(self, key: Key, conditions: Iterable[Mapping[str, Any]]) -> None:
         """A function's conditions, as they are now."""
@@ -56,20 +55,16 @@ class OperatorMetrics:
         return generate_latest(self.registry)
 
 
+@dataclass(frozen=True, slots=True)
 class Live:
     """What is read at a scrape: callables, so that nothing has to be pushed."""
 
-    def __init__(
-        self,
-        queue: Callable[[], int],
-        ages: Callable[[], Mapping[str, float]],
-        calls: Callable[[], Mapping[tuple[str, str], int]],
-        failures: Callable[[], Mapping[tuple[str, int], int]],
-    ) -> None:
-        self.queue = queue
-        self.ages = ages
-        self.calls = calls
-        self.failures = failures
+    queue: Callable[[], int]
+    ages: Callable[[], Mapping[str, float]]
+    """For each kind: seconds since its watch was last known to have told everything."""
+    requests: Callable[[], Mapping[tuple[str, str, int], int]]
+    """How often the API server was asked, by verb, kind and status of the answer (0: none came)."""
+    clock: Callable[[], float] = time.time
 
 
 class _Scrape(Collector):
@@ -80,34 +75,24 @@ class _Scrape(Collector):
     def describe(self) -> list[Any]:
         return []
 
-    def collect(self) -> Iterator[Any]:
-        yield GaugeMetricFamily("stepwell_operator_queue_depth", "Objects that wait to be reconciled", value=self._live.queue())
-        ages = GaugeMetricFamily(
-            "stepwell_operator_watch_last_event_age_seconds", "Time since a watch was last known to hear all", labels=("kind",)
-        )
-        for kind, age in self._live.ages().items():
-            ages.add_metric((kind,), age)
-        yield ages
-        calls = CounterMetricFamily("stepwell_operator_api_calls", "Calls to the API server", labels=("verb", "resource"))
-        for (verb, resource), count in sorted(self._live.calls().items()):
-            calls.add_metric((verb, resource), count)
-        yield calls
-        errors = CounterMetricFamily(
-            "stepwell_operator_api_errors", "Calls that failed; 0 is no answer", labels=("verb", "status")
-        )
-        for (verb, status), count in sorted(self._live.failures().items()):
-            errors.add_metric((verb, str(status)), count)
-        yield errors
-        yield self._functions()
+    def collect(self) -> Iterator[Family]:
+        yield _family(names.RECONCILE_QUEUE_DEPTH, {(): self._live.queue()})
+        now = self._live.clock()
+        yield _family(names.WATCH_LAST_EVENT, {(kind,): now - age for kind, age in self._live.ages().items()})
+        asked = sorted(self._live.requests().items())
+        yield _family(names.API_REQUESTS, {(verb, kind, str(code)): count for (verb, kind, code), count in asked})
+        yield _family(names.FUNCTIONS, self._functions())
 
-    def _functions(self) -> GaugeMetricFamily:
-        counts: dict[tuple[str, str, str], int] = {}
-        for (namespace, _), conditions in self._conditions.items():
-            for kind, status in conditions:
-                counts[namespace, kind, status] = counts.get((namespace, kind, status), 0) + 1
-        family = GaugeMetricFamily(
-            "stepwell_operator_functions", "DurableFunctions, by condition", labels=("namespace", "condition", "status")
-        )
-        for labels, count in sorted(counts.items()):
-            family.add_metric(labels, count)
-        return family
+    def _functions(self) -> dict[tuple[str, ...], float]:
+        counts: dict[tuple[str, ...], float] = {}
+        for conditions in self._conditions.values():
+            for one in conditions:
+                counts[one] = counts.get(one, 0) + 1
+        return dict(sorted(counts.items()))
+
+
+def _family(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
+    family = family_of(metric)
+    for labels, value in values.items():
+        family.add_sample(metric.name, named(metric, labels), value)
+    return family

@@ -115,6 +115,7 @@ class Worker:
             lease_holds=self._lease_holds,
             doubt=self._doubt,
             in_thread=self._in_thread,
+            timer_fired=well.metrics.timer_fired,
         )
         self._lease_until = FOREVER
 
@@ -293,7 +294,7 @@ class Worker:
         cold: list[Claimed] = []
         for one in claimed:
             metrics = self.well.metrics.of(one.function_id)
-            metrics.claimed((now - one.due) / SECOND, recovered=one.recovered)
+            metrics.claimed((now - one.due) / SECOND, fresh=one.fresh)
             warm = self.warm.take(one.run_id)
             if warm is not None and warm.epoch + 1 == one.epoch and self.codes.of(one.function_id, one.revision) is warm.code:
                 self.running[one.run_id] = warm
@@ -436,7 +437,7 @@ class Worker:
             start.input,
             recovered=False,
         )
-        self.well.metrics.of(start.function_id).claimed((now - start.due) / SECOND, recovered=False)
+        self.well.metrics.of(start.function_id).claimed((now - start.due) / SECOND, fresh=True)
         self._begin(claimed, None)
 
     # --- lease and threads ---
@@ -447,6 +448,7 @@ class Worker:
         length = lease if pinned is None else FOREVER // 2
         row = RunnerRow(self.runner_id, (self.options.pool,), self.codes.functions, self.options.slots, length, draining=False)
         await self.well.store.enrol(row)
+        self.well.metrics.executes(self.codes.functions)
         self._lease_until = self.well.clock.now() + length
 
     def lease_renewed(self) -> None:
@@ -457,7 +459,7 @@ class Worker:
         """The store no longer knows this runner: what it held is somebody else's; go on under a new lease."""
         for execution in list(self.running.values()):
             execution.metrics.lease_lost()
-            execution.lose()
+            execution.lose(fenced=True)
         self._doubt()  # what no sweep has freed is this runner's again once it enrols
         await self._enrol()
         self._nudge()

@@ -4,7 +4,7 @@ The committer calls `plan` with one whole version of the registry; the store che
 so that every event is matched against exactly one version and none falls between two.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -34,6 +34,10 @@ class Plan:
     keys: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     """For each event, the digests under which open waits may be found."""
     errors: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    watch: Callable[[], float] | None = None
+    """A stopwatch, in seconds; None: nothing is timed."""
+    tried: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """(kind, seconds) of what expressions took on one event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,11 @@ class Occasion:
     turn: int = -1
 
 
-def plan(facts: Sequence[Fact], registry: KnownRegistry, now: int, ticks: Mapping[int, str]) -> Plan:
+def plan(
+    facts: Sequence[Fact], registry: KnownRegistry, now: int, ticks: Mapping[int, str], watch: Callable[[], float] | None = None
+) -> Plan:
     """Match every event with every function. `ticks` gives, by place, the function that a cron tick's event is for."""
-    made = Plan()
+    made = Plan(watch=watch)
     for place, fact in enumerate(facts):
         made.keys.append(tuple(match_key(fact.row.name, path, value) for path, value in _values(fact, registry)))
         if place in ticks:
@@ -80,7 +86,10 @@ def plan(facts: Sequence[Fact], registry: KnownRegistry, now: int, ticks: Mappin
 def start(known: Known, facts: Sequence[Fact], run_id: str, occasion: Occasion, made: Plan) -> Start:
     """One run of a function for these events, admitted by the flow-control rules; what they note goes into `made`."""
     activation = Activation(facts[0].document)
+    began = _begin(made)
     admission = flow_control.admit(known.spec, activation, occasion.now)
+    if admission.idempotency_key is not None or known.spec.concurrency:
+        _done(made, "key", began)
     for rule, reason in admission.notes:
         made.errors.append((known.row.function_id, "key"))
         if occasion.event >= 0:
@@ -166,7 +175,10 @@ def _match(fact: Fact, place: int, registry: KnownRegistry, now: int, made: Plan
     activation = Activation(fact.document)
     due = max(now, fact.row.ts * 1000)
     for function_id, triggers in candidates:
+        began = _begin(made)
         outcome = registry.index.match(triggers, activation)
+        if any(trigger.if_ is not None for trigger in triggers):
+            _done(made, "trigger", began)
         for error in outcome.errors:
             made.errors.append((function_id, "trigger"))
             made.decisions.append(Decision(place, function_id, "expression error", error))
@@ -204,6 +216,15 @@ def _listener(rule: CancelOn, place: int, fact: Fact, now: int) -> Wait:
         residual=residual,
         context=fact.row.data if residual is not None else None,
     )
+
+
+def _begin(made: Plan) -> float:
+    return made.watch() if made.watch is not None else 0.0
+
+
+def _done(made: Plan, kind: str, began: float) -> None:
+    if made.watch is not None:
+        made.tried.append((kind, made.watch() - began))
 
 
 def _test(candidate: Candidate, place: int, fact: Fact, decided: Decided) -> None:

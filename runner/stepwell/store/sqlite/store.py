@@ -128,6 +128,13 @@ class SqliteStore(Reads, Upkeep):
         connection.execute("PRAGMA query_only = 1")
         return connection
 
+    @property
+    def connections(self) -> tuple[int, int, int]:
+        """Connections in use, idle, and the calls that wait for one."""
+        threads = {self._writer, self._reader} if self._opened else set[ConnectionThread]()
+        used = sum(one.busy for one in threads)
+        return used, len(threads) - used, sum(one.waiting for one in threads)
+
     # --- the one write ---
 
     async def commit(self, pile: Pile) -> PileResult:
