@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric as Family
-from prometheus_client.registry import Collector
-
 from stepwell.metrics import catalogue as names
-from stepwell.metrics.catalogue import Metric
-from stepwell.metrics.cells import Count, Shelf, family_of, named
+from stepwell.metrics.cells import Count, Shelf
+from stepwell.metrics.exposition import Family, exposition
 
 Key = tuple[str, str]
 MOST_SERIES = 20_000
@@ -23,9 +19,8 @@ class OperatorMetrics:
     """All metrics of an operator process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.shelf = Shelf("", MOST_SERIES)
-        self.registry.register(self.shelf)
+        self.shelf = Shelf(MOST_SERIES)
+        self._live: Live | None = None
         self._results = {one: self.shelf.count(names.RECONCILES_DONE, one) for one in names.RECONCILES_DONE.labels[0].values}
         self._conditions: dict[Key, tuple[tuple[str, str], ...]] = {}
         self.leader: Count = self.shelf.count(names.OPERATOR_LEADER)
@@ -48,11 +43,29 @@ class OperatorMetrics:
 
     def watch(self, live: "Live") -> None:
         """Show these figures too, read at every scrape."""
-        self.registry.register(_Scrape(live, self._conditions))
+        self._live = live
 
     def render(self) -> bytes:
         """The exposition text."""
-        return generate_latest(self.registry)
+        return exposition("", self._families())
+
+    def _families(self) -> Iterator[Family]:
+        yield from self.shelf.families()
+        live = self._live
+        if live is not None:
+            now = live.clock()
+            yield names.RECONCILE_QUEUE_DEPTH, [((), live.queue())]
+            yield names.WATCH_LAST_EVENT, [((kind,), now - age) for kind, age in live.ages().items()]
+            asked = sorted(live.requests().items())
+            yield names.API_REQUESTS, [((verb, kind, str(code)), count) for (verb, kind, code), count in asked]
+        yield names.FUNCTIONS, sorted(self._functions().items())
+
+    def _functions(self) -> dict[tuple[str, ...], float]:
+        counts: dict[tuple[str, ...], float] = {}
+        for conditions in self._conditions.values():
+            for one in conditions:
+                counts[one] = counts.get(one, 0) + 1
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +78,3 @@ class Live:
     requests: Callable[[], Mapping[tuple[str, str, int], int]]
     """How often the API server was asked, by verb, kind and status of the answer (0: none came)."""
     clock: Callable[[], float] = time.time
-
-
-class _Scrape(Collector):
-    def __init__(self, live: Live, conditions: Mapping[Key, tuple[tuple[str, str], ...]]) -> None:
-        self._live = live
-        self._conditions = conditions
-
-    def describe(self) -> list[Any]:
-        return []
-
-    def collect(self) -> Iterator[Family]:
-        yield _family(names.RECONCILE_QUEUE_DEPTH, {(): self._live.queue()})
-        now = self._live.clock()
-        yield _family(names.WATCH_LAST_EVENT, {(kind,): now - age for kind, age in self._live.ages().items()})
-        asked = sorted(self._live.requests().items())
-        yield _family(names.API_REQUESTS, {(verb, kind, str(code)): count for (verb, kind, code), count in asked})
-        yield _family(names.FUNCTIONS, self._functions())
-
-    def _functions(self) -> dict[tuple[str, ...], float]:
-        counts: dict[tuple[str, ...], float] = {}
-        for conditions in self._conditions.values():
-            for one in conditions:
-                counts[one] = counts.get(one, 0) + 1
-        return dict(sorted(counts.items()))
-
-
-def _family(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
-    family = family_of(metric)
-    for labels, value in values.items():
-        family.add_sample(metric.name, named(metric, labels), value)
-    return family

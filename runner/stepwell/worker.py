@@ -169,6 +169,8 @@ class Worker:
                 while self.running:
                     self._left.clear()
                     await self._left.wait()
+        for execution in self.running.values():
+            execution.metrics.recovered("drain")
         await self.stop()
         try:
             await self.well.store.leave(self.runner_id, self.well.clock.pinned())
@@ -365,6 +367,8 @@ class Worker:
         self._left.set()
         now = self.well.clock.now()
         soon = park.due - now <= WARM_FOR or park.state is Parked.WAITING
+        if execution.draining and park.due == 0:
+            execution.metrics.recovered("drain")
         if self._stopping or not soon or execution.spoiled:
             execution.put_away()
         else:

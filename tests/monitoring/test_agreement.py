@@ -138,6 +138,8 @@ async def test_counters_agree_with_the_rows_over_a_kill(example: Callable[[str],
         waits = counted(first[1], "stepwell_waits_resolved_total") + counted(second[1], "stepwell_waits_resolved_total")
         lost = stored(database, WAITS, after=first[0] - COMMIT, before=day.killed_at + COMMIT)
         assert stored(database, WAITS) - lost <= waits <= stored(database, WAITS)
+        assert counted(second[1], "stepwell_runs_recovered_total").total() > 0, "the kill interrupted runs"
+        assert 'stepwell_recovery_seconds_count{cause="restart",namespace="default"}' in second[1]
         for name in ("stepwell_step_retries_total", "stepwell_waits_resolved_total"):
             assert counted(second[1], name).total() > 10, f"{name}: too little happened to say anything"
     finally:

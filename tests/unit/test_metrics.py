@@ -13,15 +13,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stepwell.clock import ManualClock, SystemClock
 from stepwell.engine.run import RunStatus
+from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.metrics import Metrics, figures, process
 from stepwell.metrics.catalogue import CATALOGUE, By, Type
 from stepwell.metrics.figures import GATEWAYS, by_scope, slots_of
 from stepwell.metrics.timed_store import failure_class, timed
+from stepwell.processes import examine
 from stepwell.settings import MetricSettings
 from stepwell.spec.function import Concurrency, CronTrigger, EventTrigger, FunctionSpec
 from stepwell.store.protocol import Store
-from stepwell.store.records import FunctionStats, LimitStats, RunnerRow, Stats, TickOutcome, TriggerKind
+from stepwell.store.records import FunctionStats, LimitStats, RunnerRow, Stats, TickOutcome, TriggerKind, Violation
 
 GOLDEN = Path(__file__).parent / "metrics.golden"
 ORDERS = FunctionSpec(id="orders", triggers=[EventTrigger(event="order/created")], concurrency=[Concurrency(limit=10)])
@@ -57,6 +59,16 @@ class Told:
 
     async def enrol(self, runner: RunnerRow) -> None:
         self.enrolled = runner
+
+    async def leave(self, runner_id: str, now: int | None = None) -> None:
+        del now
+        assert self.enrolled is not None
+        assert self.enrolled.runner_id == runner_id
+        self.enrolled = None
+
+    async def doctor(self, now: int | None = None) -> list[Violation]:
+        del now
+        return [Violation("I9", "a running run is leased", ("a", "b")), Violation("I11_lost", "live or ended", ("c",))]
 
     async def stats(self, now: int | None = None) -> Stats:
         del now
@@ -403,6 +415,32 @@ async def test_one_gateway_of_a_well_shows_its_figures() -> None:
         for metrics in (ours, theirs):
             metrics.figures.show(Stats(1000, STATS.functions, (*RUNNERS, *shown), 1))
         assert [bool(lines(one, "stepwell_runs{")) for one in (ours, theirs)] == [not expired, bool(expired)]
+
+
+async def test_a_gateway_that_ends_makes_room() -> None:
+    """A gateway that is stopped gives its lease up, so that the next scrape of another one shows the figures."""
+    clock, told, metrics = SystemClock(lambda: 0, lambda: 0), Told(STATS), Metrics("gateway")
+    await metrics.figures.resign(told.store)
+    await metrics.look(told.store, clock)
+    assert told.enrolled is not None
+    await metrics.figures.resign(told.store)
+    assert told.enrolled is None
+
+
+async def test_what_the_doctor_finds_is_counted_by_the_gateway_that_shows() -> None:
+    """Violations are counted by invariant, whatever the query's name; a gateway that shows no figures doesn't even look."""
+    told, metrics = Told(STATS), Metrics("gateway")
+    well = Well(told.store, ManualClock(), metrics)
+    await examine(well)
+    assert not any(lines(metrics, "stepwell_invariant_violations_total").values())
+    metrics.figures.show(STATS)
+    await examine(well)
+    found = {one: value for one, value in lines(metrics, "stepwell_invariant_violations_total").items() if value}
+    assert found == {
+        'stepwell_invariant_violations_total{invariant="I9",namespace="default"}': 2,
+        'stepwell_invariant_violations_total{invariant="I11",namespace="default"}': 1,
+    }
+    assert len(lines(metrics, "stepwell_invariant_violations_total")) == 20
 
 
 async def test_a_look_is_kept_for_five_seconds() -> None:

@@ -211,6 +211,10 @@ class Well:
         """Act on what a sweep found."""
         if result.registry_version and result.registry_version != self.registry.version:
             self.spawn(self.refresh())
+        for one in result.lost:
+            self.metrics.of(one.function_id).recovered(one.cause)
+            if one.beaten:
+                self.metrics.recovered_after(one.cause, (result.now - one.beaten) / 1e6)
         if result.overdue:
             self.spawn(self._cancel_overdue(result.overdue))
         if result.outbox:

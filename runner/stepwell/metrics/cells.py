@@ -1,17 +1,12 @@
 """Where figures are kept: plain numbers on the event loop's thread, so that counting a step costs well under a microsecond.
 
-A cell is bound once to its labels and then only added to; nothing is looked up and no lock is taken on the way. The shelf turns
-its cells into prometheus-client's families when somebody asks.
+A cell is bound once to its labels and then only added to; nothing is looked up and no lock is taken on the way.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric as Family
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString  # pyright: ignore[reportUnknownVariableType]
-
-from stepwell.metrics.catalogue import DROPPED_SERIES, Metric, Type
+from stepwell.metrics.catalogue import DROPPED_SERIES, Metric
 
 
 class Count:
@@ -50,11 +45,10 @@ class Spread:
 Labels = tuple[str, ...]
 
 
-class Shelf(Collector):
+class Shelf:
     """All cells of a process, by metric and labels. `most` is how many series it will hold; what it refuses is counted."""
 
-    def __init__(self, namespace: str, most: int) -> None:
-        self.namespace = namespace
+    def __init__(self, most: int) -> None:
         self.most = most
         self.size = 0
         self._counts: dict[Metric, dict[Labels, Count]] = {}
@@ -98,22 +92,12 @@ class Shelf(Collector):
             found[key] = found.get(key, 0.0) + cell.value
         return found
 
-    def collect(self) -> Iterator[Family]:
-        """The families that have cells; asked from another thread it may be a moment behind, and never fails."""
+    def families(self) -> Iterator[tuple[Metric, list[tuple[Labels, float | Spread]]]]:
+        """What has cells, with its samples; asked from another thread it may be a moment behind, and never fails."""
         for metric, counts in list(self._counts.items()):
-            family = family_of(metric)
-            for labels, cell in list(counts.items()):
-                family.add_sample(metric.name, self._named(metric, labels), cell.value)
-            yield family
+            yield metric, [(labels, cell.value) for labels, cell in list(counts.items())]
         for metric, spreads in list(self._spreads.items()):
-            family = family_of(metric)
-            for labels, cell in list(spreads.items()):
-                _add_spread(family, metric.name, self._named(metric, labels), cell)
-            yield family
-
-    def describe(self) -> list[Family]:
-        """Names are checked against the table, not by the registry."""
-        return []
+            yield metric, [(labels, cell) for labels, cell in list(spreads.items())]
 
     def _admits(self, series: int) -> bool:
         if self.size + series > self.most:
@@ -121,30 +105,6 @@ class Shelf(Collector):
             return False
         self.size += series
         return True
-
-    def _named(self, metric: Metric, labels: Labels) -> dict[str, str]:
-        return named(metric, (self.namespace, *labels) if metric.namespaced else labels)
-
-
-def family_of(metric: Metric) -> Family:
-    """An empty family of this metric; a counter's name is without its `_total`, as the library wants it."""
-    name = metric.name.removesuffix("_total") if metric.type is Type.COUNTER else metric.name
-    return Family(name, metric.help, metric.type.value)
-
-
-def named(metric: Metric, values: Labels) -> dict[str, str]:
-    """Labels by name. An empty one is the same as none to Prometheus, and is left out."""
-    return {name: value for name, value in zip(metric.label_names, values, strict=False) if value}
-
-
-def _add_spread(family: Family, name: str, labels: dict[str, str], cell: Spread) -> None:
-    total = 0
-    counts = tuple(cell.counts)
-    for bound, count in zip((*cell.bounds, float("inf")), counts, strict=True):
-        total += count
-        family.add_sample(f"{name}_bucket", {**labels, "le": floatToGoString(bound)}, total)
-    family.add_sample(f"{name}_count", labels, total)
-    family.add_sample(f"{name}_sum", labels, cell.sum)
 
 
 def _without(cells: "dict[Labels, Count] | dict[Labels, Spread]", function_id: str) -> int:

@@ -9,15 +9,14 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 
 import structlog
-from prometheus_client.core import Metric as Family
-from prometheus_client.registry import Collector
 
 from stepwell.clock import Clock
 from stepwell.errors import StoreError
 from stepwell.ids import Ids
 from stepwell.metrics import catalogue as names
 from stepwell.metrics.catalogue import Metric
-from stepwell.metrics.cells import family_of, named
+from stepwell.metrics.cells import Spread
+from stepwell.metrics.exposition import Family
 from stepwell.metrics.function import FunctionMetrics
 from stepwell.spec.function import Concurrency
 from stepwell.store.protocol import Store
@@ -33,11 +32,10 @@ GATEWAYS = "stepwell-gateways"
 Sample = tuple[Metric, tuple[str, ...], float]
 
 
-class StoreFigures(Collector):
+class StoreFigures:
     """Gauges made of the last look at the store. Functions that have nothing to do are there too, with zeros."""
 
-    def __init__(self, namespace: str, functions: Mapping[str, FunctionMetrics]) -> None:
-        self._namespace = namespace
+    def __init__(self, functions: Mapping[str, FunctionMetrics]) -> None:
         self._functions = functions
         self._stats: Stats | None = None
         self._looked: int | None = None
@@ -101,22 +99,15 @@ class StoreFigures(Collector):
             return None
         return sum(due for one in self._stats.functions for _revision, due, _later in one.revision_due)
 
-    def describe(self) -> Iterable[Family]:
-        """Nothing is known before the first look."""
-        return ()
-
-    def collect(self) -> Iterator[Family]:
-        """The gauges, or nothing where another gateway shows them."""
+    def families(self) -> Iterator[Family]:
+        """The gauges, or nothing where another gateway shows them, or before the first look."""
         stats = self._stats
         if stats is None or not self.elected:
             return
-        families: dict[Metric, Family] = {}
+        found: dict[Metric, list[tuple[tuple[str, ...], float | Spread]]] = {}
         for metric, labels, value in self._samples(stats):
-            family = families.get(metric)
-            if family is None:
-                family = families[metric] = family_of(metric)
-            family.add_sample(metric.name, named(metric, (self._namespace, *labels)), value)
-        yield from families.values()
+            found.setdefault(metric, []).append((labels, value))
+        yield from found.items()
 
     def _samples(self, stats: Stats) -> Iterator[Sample]:
         busy = {one.function_id: one for one in stats.functions}

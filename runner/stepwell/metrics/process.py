@@ -6,24 +6,22 @@ Counters of a registered function begin at zero, so that `rate()` and "never ran
 
 import asyncio
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from stepwell.clock import Clock
 from stepwell.metrics import catalogue as names
+from stepwell.metrics import inngest
 from stepwell.metrics.catalogue import By
 from stepwell.metrics.cells import Shelf, Spread
+from stepwell.metrics.exposition import CONTENT_TYPE, Family, exposition
 from stepwell.metrics.figures import StoreFigures
 from stepwell.metrics.function import FunctionMetrics
-from stepwell.metrics.inngest import InngestNames
 from stepwell.settings import MetricSettings
 from stepwell.spec.function import FunctionSpec
 from stepwell.store.protocol import Store
 
-MOST_SERIES = 200_000
+MOST_SERIES = 500_000
 PARTS = {
     "gateway": frozenset({By.DOOR, By.DISPATCH, By.CRON}),
     "runner": frozenset({By.DISPATCH, By.EXECUTION}),
@@ -41,17 +39,12 @@ class Metrics:
         self.component = component
         self.parts = PARTS.get(component, EVERYTHING)
         self.settings = settings or MetricSettings()
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.shelf = Shelf(namespace, MOST_SERIES)
+        self.shelf = Shelf(MOST_SERIES)
         self._functions: dict[str, FunctionMetrics] = {}
         self._specs: dict[str, FunctionSpec] = {}
         self._executed: frozenset[str] | None = frozenset() if component == "runner" else None
         self._expressions: dict[str, Spread] = {}
-        self.figures = StoreFigures(namespace, self._functions)
-        self.registry.register(self.shelf)
-        self.registry.register(self.figures)
-        if self.settings.inngest:
-            self.registry.register(InngestNames(self.shelf, self._functions, self.figures))
+        self.figures = StoreFigures(self._functions)
         self.shelf.count(names.BUILD_INFO, version("stepwell"), component, platform.python_version(), store).set(1)
         if By.DOOR in self.parts:
             for result in names.EVENTS_RECEIVED.labels[0].values:
@@ -141,7 +134,13 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
-        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        return exposition(self.namespace, self._families()), CONTENT_TYPE
+
+    def _families(self) -> Iterator[Family]:
+        yield from self.shelf.families()
+        yield from self.figures.families()
+        if self.settings.inngest:
+            yield from inngest.families(self.shelf, self._functions, self.figures)
 
     def _parts_of(self, function_id: str) -> frozenset[By]:
         executed = self._executed is None or function_id in self._executed

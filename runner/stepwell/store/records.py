@@ -426,6 +426,16 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A run that the sweep took from its runner. `cause` is "lease_expired" or "restart", `beaten` the last beat (0: unknown)."""
+
+    run_id: str
+    function_id: str
+    cause: str
+    beaten: int
+
+
+@dataclass(frozen=True, slots=True)
 class PileResult:
     """The answers, in the order of the pile. `now` is the store's clock at the commit.
 
@@ -447,6 +457,7 @@ class PileResult:
     claimed: tuple[Claimed, ...] = ()
     news: tuple[News, ...] = ()
     overdue: tuple[Overdue, ...] = ()
+    lost: tuple[Lost, ...] = ()
     outbox: tuple[str, ...] = ()
     recovered: int = 0
     fenced: int = 0

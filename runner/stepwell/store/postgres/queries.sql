@@ -6,7 +6,8 @@ select well.enrol($1, $2, $3, $4, $5, $6, $7)
 
 -- name: beat
 -- Renew a lease, if it is still there.
-update well.runners set expires = coalesce($3::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) + $2::bigint
+update well.runners set expires = c.now + $2::bigint, beaten = c.now
+from (select coalesce($3::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now) c
 where runner_id = $1 returning true
 
 -- name: leave
