@@ -116,7 +116,7 @@ async def test_waits_are_counted_once_warm_or_cold(durable: Durable, cold: bool)
 
 
 async def test_expressions_are_timed_by_kind(durable: Durable) -> None:
-    """A filter and a key that were asked have their time, under their kind; a trigger without a filter has none."""
+    """A filter, a key and a wait's condition that were asked have their time, under their kind; no filter, no time."""
 
     @stepwell.function(id="plain", triggers=[stepwell.on_event("go")])
     async def plain(ctx: Context) -> None:
@@ -124,12 +124,13 @@ async def test_expressions_are_timed_by_kind(durable: Durable) -> None:
 
     @stepwell.function(id="f", triggers=[stepwell.on_event("go", if_="event.data.n > 1")], idempotency="event.data.n")
     async def f(ctx: Context) -> None:
-        del ctx
+        await ctx.step.wait_for_event("word", event="word", if_="async.data.n > 2", timeout="1h")
 
     await durable.serve(plain, f)
     for number in (1, 2, 2):
         await durable.send_event(Event(name="go", data={"n": number}))
-    assert figures(durable, "expression_seconds_count") == {'kind="trigger"': 3, 'kind="key"': 2}
+    await durable.send_event(Event(name="word", data={"n": 1}))
+    assert figures(durable, "expression_seconds_count") == {'kind="trigger"': 3, 'kind="key"': 2, 'kind="wait"': 1}
     assert figures(durable, "flow_control_total") == {'decision="skipped",function="f"': 1}
 
 

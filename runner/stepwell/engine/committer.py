@@ -263,6 +263,7 @@ class _Made:
         self.consumes: tuple[dispatch.Consume, ...] = ()
         self.more_cancels: tuple[Cancel, ...] = ()
         self.wait_errors: Sequence[dispatch.WaitError] = ()
+        self.waits_tried: Sequence[tuple[str, float]] = ()
         self.ends = False
         ticks: dict[int, str] = {}
         for op in ops:
@@ -329,8 +330,9 @@ class _Made:
         )
 
     def decide(self, result: PileResult) -> None:
-        decided = dispatch.decide(self.facts, self.plan.keys, result.candidates, result.now)
+        decided = dispatch.decide(self.facts, self.plan.keys, result.candidates, result.now, stopwatch)
         self.consumes, self.more_cancels, self.wait_errors = tuple(decided.consumes), tuple(decided.cancels), decided.errors
+        self.waits_tried = decided.tried
         self.ends = self.ends or bool(decided.cancels)
 
     def unfuse(self) -> None:
@@ -368,7 +370,7 @@ class _Made:
             self.hooks.erred(function_id, kind)
         if self.wait_errors:
             self.hooks.waits_erred(self.wait_errors)
-        for kind, seconds in self.plan.tried:
+        for kind, seconds in (*self.plan.tried, *self.waits_tried):
             self.hooks.tried(kind, seconds)
         self.hooks.after(self.seen(), result)
 

@@ -56,6 +56,9 @@ class Decided:
     consumes: list[Consume] = field(default_factory=list[Consume])
     cancels: list[Cancel] = field(default_factory=list[Cancel])
     errors: list[WaitError] = field(default_factory=list[WaitError])
+    watch: Callable[[], float] | None = None
+    tried: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """As in `Plan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,13 @@ def as_rerun(first: Start, run_id: str) -> Start:
     return replace(first, rerun_of=run_id, idempotency_key=None)
 
 
-def decide(facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: Sequence[Candidate], now: int) -> Decided:
+def decide(
+    facts: Sequence[Fact],
+    keys: Sequence[tuple[str, ...]],
+    candidates: Sequence[Candidate],
+    now: int,
+    watch: Callable[[], float] | None = None,
+) -> Decided:
     """Which open waits and cancel listeners that share a key with an event really match; for a wait the first event wins.
 
     `now` is the store's: what an event says of its own time ends no listener and prolongs none.
@@ -137,7 +146,7 @@ def decide(facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: S
     by_key: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_key.setdefault(candidate.wait.match_key or "", []).append(candidate)
-    decided = Decided()
+    decided = Decided(watch=watch)
     for place, fact in enumerate(facts):
         for key in keys[place]:
             for candidate in by_key.get(key, ()):
@@ -218,11 +227,11 @@ def _listener(rule: CancelOn, place: int, fact: Fact, now: int) -> Wait:
     )
 
 
-def _begin(made: Plan) -> float:
+def _begin(made: Plan | Decided) -> float:
     return made.watch() if made.watch is not None else 0.0
 
 
-def _done(made: Plan, kind: str, began: float) -> None:
+def _done(made: Plan | Decided, kind: str, began: float) -> None:
     if made.watch is not None:
         made.tried.append((kind, made.watch() - began))
 
@@ -231,9 +240,11 @@ def _test(candidate: Candidate, place: int, fact: Fact, decided: Decided) -> Non
     wait = candidate.wait
     if wait.residual is not None:
         event = cast("dict[str, Any]", orjson.loads(wait.context)) if wait.context is not None else {}
+        kind = "cancel" if wait.kind is StepKind.CANCEL else "wait"
+        began = _begin(decided)
         verdict = compile_expression(wait.residual).test(Activation(event, fact.document))
+        _done(decided, kind, began)
         if verdict.error is not None:
-            kind = "cancel" if wait.kind is StepKind.CANCEL else "wait"
             decided.errors.append(WaitError(candidate.run_id, kind, f"{wait.residual}: {verdict.error}"))
         if not verdict.matched:
             return
