@@ -359,6 +359,7 @@ def test_the_stores_figures_are_shown_for_every_function() -> None:
         'stepwell_runs{function="orders",namespace="shop",status="sleeping"} 5.0',
         'stepwell_runs{function="nightly",namespace="shop",status="running"} 0.0',
         'stepwell_queue_depth{function="orders",namespace="shop",revision="r1",state="due"} 3.0',
+        'stepwell_queue_depth{function="nightly",namespace="shop",state="due"} 0.0',
         'stepwell_queue_oldest_age_seconds{function="orders",namespace="shop"} 7.5',
         'stepwell_concurrency_limit{function="orders",namespace="shop",scope="function"} 10.0',
         'stepwell_concurrency_in_use{function="orders",namespace="shop",scope="function"} 4.0',

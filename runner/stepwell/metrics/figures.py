@@ -140,7 +140,7 @@ def _of_function(one: FunctionStats) -> Iterator[Sample]:
     figures = {"queued": one.queued, "running": one.running, "sleeping": one.sleeping, "waiting": one.waiting}
     for status, figure in figures.items():
         yield names.RUNS, (one.function_id, status), figure
-    for revision, due, later in one.revision_due:
+    for revision, due, later in one.revision_due or (("", 0, 0),):  # an empty queue is a figure too
         yield names.QUEUE_DEPTH, (one.function_id, revision, "due"), due
         yield names.QUEUE_DEPTH, (one.function_id, revision, "later"), later
     yield names.QUEUE_OLDEST_AGE, (one.function_id,), one.oldest_due_age / 1e6
