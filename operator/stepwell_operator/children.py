@@ -22,6 +22,7 @@ from stepwell_operator.facts import WellFacts
 from stepwell_operator.names import GATEWAY
 from stepwell_operator.resources.gateway import GatewaySpec, gateway_objects, named
 from stepwell_operator.resources.pool import Around, pool_objects
+from stepwell_operator.reviewers import Reviewers
 from stepwell_operator.settings import Settings
 from stepwell_operator.target import PoolSpec
 from stepwell_operator.world import Place, Seen, World, read_child
@@ -36,6 +37,7 @@ class Children:
         self._cluster = cluster
         self._settings = settings
         self._world = world
+        self._reviewers = Reviewers(cluster, settings.token_reviewers)
         self._settled: dict[Place, tuple[int, str]] = {}
         """Versions that are as stated, or that the server made of our document (it rewrites some values)."""
         self._log = structlog.get_logger("stepwell.operator")
@@ -73,8 +75,11 @@ class Children:
             pull_policy=settings.pull_policy,
             replicas=settings.gateway_replicas,
             network_policy=settings.network_policy,
+            tokens=bool(settings.token_reviewers),
         )
-        return await self._ensure(gateway_objects(spec, owners))
+        refused = await self._ensure(gateway_objects(spec, owners))
+        await self._reviewers.add(spec.namespace, spec.name)
+        return refused
 
     def has_gateway(self, namespace: str, store: str) -> bool:
         """Whether a pod of a well's gateway is ready."""
@@ -84,6 +89,7 @@ class Children:
     async def drop_gateway(self, namespace: str, store: str) -> None:
         """Delete a well's gateway."""
         await self._delete(namespace, named(GATEWAY, store), GATEWAY_KINDS)
+        await self._reviewers.remove(namespace, named(GATEWAY, store))
 
     async def _ensure(self, documents: Iterable[Document]) -> str | None:
         refused: str | None = None

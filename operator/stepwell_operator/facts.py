@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stepwell.store.records import FunctionRow, RevisionRow, RevisionWork, ScheduleRow
+from stepwell.store.records import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
 
 READY = "Connected"
 
@@ -27,6 +27,7 @@ class WellFacts:
     functions: dict[str, FunctionRow] = field(default_factory=dict[str, FunctionRow])
     revisions: dict[str, Sequence[RevisionRow]] = field(default_factory=dict[str, "Sequence[RevisionRow]"])
     schedules: dict[str, Sequence[ScheduleRow]] = field(default_factory=dict[str, "Sequence[ScheduleRow]"])
+    pauses: Mapping[str, PauseRow] = field(default_factory=dict[str, PauseRow])
     by_pool: dict[str, set[str]] = field(default_factory=dict[str, "set[str]"])
     work: Mapping[tuple[str, str], RevisionWork] | None = None
     zero_since: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any, cast
 
 import kopf
@@ -37,7 +38,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
         raise SystemExit(2) from None
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event
-    log.configure(json=settings.log_json, level=settings.log_level, component="operator")
+    who = {"component": "operator", "namespace": settings.namespace, "version": version("stepwell"), "pod": settings.pod}
+    log.configure(json=settings.log_json, level=settings.log_level, **who)
     gc.set_threshold(20_000, 20, 20)
     raise SystemExit(asyncio.run(Operator(settings).run()))
 
@@ -52,6 +54,7 @@ class Operator:
 
     async def run(self) -> int:
         """Until SIGTERM (0) or until the lease is lost (3)."""
+        log.follow_signals(self.settings.log_level)
         cluster = await connect()
         reconciler = Reconciler(cluster, self.settings, self.metrics)
         census = Census(cluster, reconciler, self.settings.namespaces)
@@ -108,7 +111,9 @@ class Operator:
                     if not self.settings.namespaces
                     else "/apis/stepwell.dev/v1alpha1"
                 )
-            found = await rights.missing(cluster, self.settings.namespaces, self.settings.namespace)
+            found = await rights.missing(
+                cluster, self.settings.namespaces, self.settings.namespace, self.settings.token_reviewers
+            )
             if self.settings.admin_secret:
                 path = f"/api/v1/namespaces/{self.settings.namespace}/secrets/{self.settings.admin_secret}"
                 try:

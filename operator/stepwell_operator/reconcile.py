@@ -156,6 +156,9 @@ class Reconciler:
                 note_act("register")
                 self._announce(seen, made)
                 made = plan(self._observe(seen, await self.targets.get(seen), well))
+            if well.ready and await self.wells.hold(well, self._id_of(seen, await self.targets.get(seen)), seen.paused_by):
+                reason, note = ("Paused", f"paused by {seen.paused_by}") if seen.paused_by else ("Resumed", "paused no longer")
+                self.events.tell(seen, "Normal", reason, note)
             if made.move is not None:
                 await self.wells.move(well, made.move)
             for one in made.forget:

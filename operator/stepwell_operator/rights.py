@@ -32,6 +32,12 @@ IN_NAMESPACES: tuple[Right, ...] = (
 KOPF: tuple[Right, ...] = (*_each("apiextensions.k8s.io", "customresourcedefinitions", "list watch"),)
 """What kopf needs to notice kinds that come and go, unless the namespaces to watch are written out."""
 
+BINDING: tuple[Right, ...] = (*_each("rbac.authorization.k8s.io", "clusterrolebindings", "get update"),)
+"""What is needed of the one ClusterRoleBinding whose subjects may review tokens, by its name, where that is set."""
+
+BOUND: tuple[Right, ...] = (*_each("rbac.authorization.k8s.io", "clusterroles", "bind"),)
+"""What is needed of the one ClusterRole that it binds. The API server says so when a subject is added."""
+
 IN_OWN_NAMESPACE: tuple[Right, ...] = (
     *_each("coordination.k8s.io", "leases", "get create update"),
     *_each("", "secrets", "get"),
@@ -39,19 +45,22 @@ IN_OWN_NAMESPACE: tuple[Right, ...] = (
 """What is needed in the operator's own namespace."""
 
 
-async def missing(cluster: Cluster, namespaces: Sequence[str], own: str) -> list[str]:
+async def missing(cluster: Cluster, namespaces: Sequence[str], own: str, binding: str = "") -> list[str]:
     """The rights that the API server says are missing, as sentences."""
-    asked = [(right, place or None) for right in IN_NAMESPACES for place in (namespaces or [""])]
-    asked += [(right, None) for right in KOPF if not namespaces]
-    asked += [(right, own) for right in IN_OWN_NAMESPACE]
+    asked = [(right, place or None, "") for right in IN_NAMESPACES for place in (namespaces or [""])]
+    asked += [(right, None, "") for right in KOPF if not namespaces]
+    asked += [(right, own, "") for right in IN_OWN_NAMESPACE]
+    asked += [(right, None, binding) for right in BINDING if binding]
     found: list[str] = []
-    for (group, resource, verb), namespace in asked:
+    for (group, resource, verb), namespace, only in asked:
         name, _, part = resource.partition("/")
         attributes: Document = {"group": group, "resource": name, "verb": verb}
         if part:
             attributes["subresource"] = part
         if namespace:
             attributes["namespace"] = namespace
+        if only:
+            attributes["name"] = only
         review: Document = {
             "apiVersion": ACCESS_REVIEW.api_version,
             "kind": ACCESS_REVIEW.kind,

@@ -43,6 +43,8 @@ class Settings:
     """How long a watch may have missed what the server told when asked, before `/healthz` asks for a restart."""
     workers: int = 16
     gateway_replicas: int = 1
+    token_reviewers: str = ""
+    """The ClusterRoleBinding whose subjects may ask about tokens; gateways take no Kubernetes tokens without."""
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
@@ -70,6 +72,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         drain_seconds=_seconds(env, "STEPWELL_DRAIN_CHECK", "5s"),
         deaf_seconds=_seconds(env, "STEPWELL_DEAF_AFTER", "150s"),
         gateway_replicas=_whole(env, "STEPWELL_GATEWAY_REPLICAS", 1),
+        token_reviewers=env.get("STEPWELL_TOKEN_REVIEWERS", ""),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from stepwell.spec.function import CronTrigger, FunctionSpec
+from stepwell.why import Pods, no_pods
 from stepwell_operator.names import POOL_ID
 from stepwell_operator.plan import Observed, Phase, Plan
 from stepwell_operator.target import Fault, Target
@@ -120,11 +121,20 @@ def _runners(seen: Observed, made: Plan, trouble: Trouble | None, refused: str |
         child = seen.children.get(made.current_pool or "")
         return _of_child(kind, child)
     if trouble is not None:
-        return Condition(kind, "False", trouble.reason, trouble.message)
+        return Condition(kind, "False", trouble.reason, _in_trouble(seen.children.get(seen.target.pool_id), made, trouble))
     if seen.target.replicas == 0:
         return Condition(kind, "True", "ScaledToZero", "replicas is 0: runs wait until it is raised")
     current = seen.children.get(made.current_pool or seen.target.pool_id)
     return _of_child(kind, current)
+
+
+def _in_trouble(child: Child | None, made: Plan, trouble: Trouble) -> str:
+    """What keeps the pods and what to do; with a count only while none is ready, for then it stays as it is."""
+    if child is None or child.ready > 0:
+        return f"{trouble.pod or trouble.reason}: {trouble.message}"
+    coming = made.phase is Phase.COMING and made.current is not None
+    found = no_pods(Pods(0, child.desired, trouble.pod or trouble.reason, trouble.message, coming))
+    return f"{found.sentence}; {found.next}"
 
 
 def _of_child(kind: str, child: Child | None) -> Condition:
@@ -132,7 +142,8 @@ def _of_child(kind: str, child: Child | None) -> Condition:
         return Condition(kind, "False", "NoDeployment", "there is no runner Deployment yet")
     if child.ready > 0 or child.desired == 0:
         return Condition(kind, "True", "MinimumReplicasAvailable")
-    return Condition(kind, "False", "PodsNotReady", "no runner pod is ready yet")
+    found = no_pods(Pods(0, child.desired))
+    return Condition(kind, "False", "PodsNotReady", f"{found.sentence} yet; {found.next}")
 
 
 def _progressing(seen: Observed, made: Plan) -> Condition:

@@ -16,7 +16,7 @@ from stepwell.engine.registration import registration
 from stepwell.errors import AddressRefused, SpecError, StoreError, StoreUnavailable
 from stepwell.spec.durable_store import DurableStoreSpec, parse_store
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import FunctionRow, RevisionRow, RevisionWork, ScheduleRow
+from stepwell.store.records import AuditRow, FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
 from stepwell_operator.cluster import SECRET, STORE, Cluster, ClusterError, Conflict, Document
 from stepwell_operator.facts import READY, WellFacts
 from stepwell_operator.names import GATEWAY_SECRET, STORE_SECRET, digest
@@ -200,6 +200,7 @@ class Wells:
         facts.revisions = _by_function(revisions)
         facts.index()
         facts.schedules = _schedules_by_function(registry.schedules)
+        facts.pauses = {row.function_id: row for row in registry.pauses}
         facts.work = {(row.function_id, row.revision): row for row in work}
         facts.reason, facts.message = READY, "the store answers and its schema is current"
         facts.looked = self._clock()
@@ -234,6 +235,8 @@ class Wells:
         if made.listens:
             await store.listen(made.listens)
         await store.register(made.owner, rows, made.schedules, revisions)
+        for row in rows:
+            self._log.info("audit", actor=made.owner, verb="register", object=f"functions/{row.function_id}", decision="allowed")
         for row in [*rows, *_gone(facts, made.owner, target)]:
             facts.functions.pop(row.function_id, None)
         facts.functions |= {row.function_id: row for row in rows}
@@ -242,6 +245,31 @@ class Wells:
             others = [one for one in facts.revisions.get(row.function_id, ()) if one.revision != row.revision]
             facts.revisions[row.function_id] = [*others, row]
             facts.by_pool.setdefault(row.pool, set()).add(row.function_id)
+
+    async def hold(self, facts: WellFacts, function_id: str, by: str) -> bool:
+        """Pause a function, or resume it, as its manifest says; whether anything changed. A pause by the API is left alone."""
+        there = facts.pauses.get(function_id)
+        if there is not None and there.source == "api":
+            return False
+        if (there.paused_by if there is not None else "") == by:
+            return False
+        store = self._store((facts.namespace, facts.store))
+        now = time.time_ns() // 1000
+        pauses = {name: row for name, row in facts.pauses.items() if name != function_id}
+        if there is not None:
+            await self._note(store, now, "resume", function_id)
+            await store.resume(function_id)
+        if by:
+            await self._note(store, now, "pause", function_id, by)
+            pauses[function_id] = PauseRow(function_id, now, by, source="manifest")
+            await store.pause(pauses[function_id])
+        facts.pauses = pauses
+        return True
+
+    @staticmethod
+    async def _note(store: PostgresStore, now: int, verb: str, function_id: str, by: str = "") -> None:
+        detail = orjson.dumps({"by": by} if by else {}).decode()
+        await store.note(AuditRow(now, "operator", verb, f"functions/{function_id}", "allowed", None, detail))
 
     async def move(self, facts: WellFacts, asked: Move) -> int:
         """Hand the function's live runs to another revision; how many there were."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import orjson
 
-from stepwell_operator.names import APPLIED, GROUP, PAUSE, POOL_ID
+from stepwell_operator.names import APPLIED, GROUP, PAUSE, PAUSED_BY, POOL_ID
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -54,6 +54,11 @@ class Seen:
         """Whether an annotation suspends it."""
         return self.annotations.get(PAUSE, "").lower() in {"true", "1", "yes"}
 
+    @property
+    def paused_by(self) -> str:
+        """Who has its runs wait, by an annotation; empty if nobody has."""
+        return self.annotations.get(PAUSED_BY, "").strip()[:100]
+
 
 Place = tuple[str, str, str]
 """Kind, namespace and name."""
@@ -90,10 +95,11 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a pod isn't ready: a stable reason of `RunnersAvailable` and a sentence."""
+    """Why a pod isn't ready: a stable reason of `RunnersAvailable`, a sentence, and the kubelet's or scheduler's own word."""
 
     reason: str
     message: str
+    pod: str = ""
 
 
 @dataclass(slots=True)
@@ -262,7 +268,7 @@ def read_trouble(pod: dict[str, Any]) -> Trouble | None:
             return found
     for condition in listed(status.get("conditions")):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return Trouble("Unschedulable", _first_line(condition.get("message") or "no node takes the pod"))
+            return Trouble("Unschedulable", _first_line(condition.get("message") or "no node takes the pod"), "Unschedulable")
     return None
 
 
@@ -288,14 +294,13 @@ def _container_trouble(container: dict[str, Any]) -> Trouble | None:
     if ended and ended.get("exitCode"):
         said = _first_line(ended.get("message") or "")
         if said.startswith("HandlerImportFailed:"):
-            return Trouble("HandlerImportFailed", said.removeprefix("HandlerImportFailed:").strip())
+            return Trouble("HandlerImportFailed", said.removeprefix("HandlerImportFailed:").strip(), "HandlerImportFailed")
         if reason in {None, "CrashLooping"}:
             why = ended.get("reason") or "Error"
-            return Trouble(
-                "CrashLooping", f"the runner ended with exit code {ended['exitCode']} ({why})" + (f": {said}" if said else "")
-            )
+            told = f"the runner ended with exit code {ended['exitCode']} ({why})" + (f": {said}" if said else "")
+            return Trouble("CrashLooping", told, why if why == "OOMKilled" else "CrashLoopBackOff")
     if reason is not None:
-        return Trouble(reason, _first_line(waiting.get("message") or waiting["reason"]))
+        return Trouble(reason, _first_line(waiting.get("message") or waiting["reason"]), waiting["reason"])
     return None
 
 

@@ -15,6 +15,7 @@ from stepwell.clock import SystemClock
 from stepwell.errors import NotReachable, StepwellError
 from stepwell.event import Event
 from stepwell.ids import Ids
+from stepwell.settings import path_key
 
 if TYPE_CHECKING:
     import aiohttp
@@ -131,8 +132,10 @@ class Client:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._patience.seconds))
         headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         async with self._session.post(
-            f"{self._url}/e/{self._key or 'none'}", data=io.BytesIO(body), headers=headers, allow_redirects=False
+            f"{self._url}/e/{path_key(self._key)}", data=io.BytesIO(body), headers=headers, allow_redirects=False
         ) as answer:
             return answer.status, await answer.read()
 

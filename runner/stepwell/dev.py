@@ -16,7 +16,17 @@ from stepwell.engine.well import Well
 from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, listen, serving
 from stepwell.loading import load
-from stepwell.processes import beside, keep_up, load_or_raise, make_well, open_patiently, stopped, worker_options
+from stepwell.processes import (
+    begin_logs,
+    beside,
+    keep_up,
+    load_or_raise,
+    make_well,
+    open_patiently,
+    stopped,
+    traced,
+    worker_options,
+)
 from stepwell.settings import DevSettings, StoreSettings
 from stepwell.spec.function import CronTrigger, EventTrigger
 from stepwell.store.records import ScheduleRow
@@ -43,7 +53,8 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
 
     LoadingFailed if the code is broken from the start; once it runs, broken code is told and the old one goes on.
     """
-    log.configure(json=settings.upkeep.log.json, level=settings.upkeep.log.level, component="dev")
+    begin_logs(settings.upkeep, "dev")
+    log.capture_prints()
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # what changed is told by name
     functions = load_or_raise(settings.runner.functions)
     listener = listen(settings.gateway.host, settings.gateway.port)
@@ -53,6 +64,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
         await stack.enter_async_context(serving(doorstep, listener))
         await _open(well, settings.store)
         stack.push_async_callback(well.close)
+        stack.enter_context(traced(well, settings.upkeep, "dev"))
         worker = Worker(well, functions, worker_options(settings.runner))
         await worker.start()
         one = Dev(settings, well, worker, Scheduler(well), address(listener), say)

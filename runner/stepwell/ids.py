@@ -23,6 +23,10 @@ class Ids:
         """A ULID: 48 bits of time, 80 bits of chance, 26 characters of Crockford's base 32 (github.com/ulid/spec)."""
         return encode_ulid(ms, self._random.getrandbits(80))
 
+    def secret(self) -> bytes:
+        """256 bits that nobody can guess."""
+        return self._random.getrandbits(256).to_bytes(32, "big")
+
     def seed(self) -> int:
         """Randomness for somebody else's generator."""
         return self._random.getrandbits(64)

@@ -4,6 +4,7 @@ Functions behind HTTP, in other languages, will be another `Code` with the same 
 output's JSON, or raises.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from stepwell import log, values
 from stepwell.context import Context
 from stepwell.decorator import Function
+from stepwell.engine import trace
 from stepwell.engine.execution import Pass
 from stepwell.errors import NonRetriableError
 from stepwell.event import Event, event_of
@@ -34,7 +36,7 @@ class LocalCode:
     async def __call__(self, passing: Pass) -> bytes:
         """Run the handler once from the top and encode what it returns."""
         execution = passing.execution
-        scope = log.Scope(execution.run_id, self.function.id, None, lambda: passing.attempt, passing.replaying)
+        scope = _scope(passing, self.function.id)
         log.current.set(scope)
         events = [self._event(document) for document in _documents(execution.claimed.input)]
         ctx = Context(
@@ -46,10 +48,18 @@ class LocalCode:
             logger=log.RunLogger(scope),
             step=Step(passing),
         )
-        output = await self.function.handler(ctx)
+        output = await self._between_steps(passing, ctx)
         data = values.encode(output, "output", self.function.returns)
         values.check_size(f"output of run {execution.run_id}", len(data), values.MAX_STEP_RESULT)
         return data
+
+    async def _between_steps(self, passing: Pass, ctx: Context[Any]) -> Any:
+        """Call the handler; while traces are on, spans of its own lie under the execution that it began in."""
+        execution = passing.execution
+        if execution.deps.tracer is None:
+            return await self.function.handler(ctx)
+        with execution.deps.tracer.inside(trace.execution_place(execution.run_id, execution.epoch)):
+            return await self.function.handler(ctx)
 
     def _event(self, document: dict[str, Any]) -> Event[Any]:
         adapter = self.function.adapters.get(document["name"])
@@ -61,6 +71,17 @@ class LocalCode:
             first = error.errors(include_input=False, include_url=False)[0]
             path = ".".join(str(part) for part in ("event.data", *first["loc"]))
             raise NonRetriableError(f"{path}: {first['msg']} (event {document['name']!r} does not fit its model)") from None
+
+
+def _scope(passing: Pass, function_id: str) -> log.Scope:
+    """Whose code runs between steps. Attempt, epoch and span are asked for each line: a warm run goes on in another execution."""
+    execution = passing.execution
+    place: Callable[[], tuple[str, str]] | None = None
+    if execution.deps.tracer is not None:
+        place = lambda: trace.execution_place(execution.run_id, execution.epoch).in_hex()  # noqa: E731
+    return log.Scope(
+        execution.run_id, function_id, None, lambda: passing.attempt, passing.replaying, lambda: execution.epoch, place
+    )
 
 
 def _documents(data: bytes) -> list[dict[str, Any]]:

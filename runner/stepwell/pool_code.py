@@ -125,7 +125,7 @@ class PoolCode:
             except LoadFailed as error:
                 failed[one.key] = str(error)
         self._known, self._failed = found, failed
-        return Codes(by_revision=found, broken=frozenset(failed))
+        return Codes(by_revision=found, broken=failed)
 
     def _code(self, wanted: Wanted) -> LocalCode:
         """The code of one function; the same object as before where nothing of it changed, so that warm runs stay warm."""

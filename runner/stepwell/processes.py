@@ -4,9 +4,10 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from stepwell.metrics.timed_store import timed
 from stepwell.pool_code import PoolCode
 from stepwell.settings import GatewaySettings, RunnerSettings, StoreSettings, Upkeep
 from stepwell.store.protocol import Store
+from stepwell.tracing import start
 from stepwell.worker import Worker, WorkerOptions
 
 UPKEEP_SECONDS = 3600.0
@@ -105,6 +107,25 @@ async def open_patiently(well: Well) -> None:
             return
 
 
+def begin_logs(upkeep: Upkeep, component: str) -> None:
+    """Log as configured, with what every line of this process carries; signals change the level from now on."""
+    who = {"component": component, "namespace": upkeep.namespace, "version": version("stepwell"), "pod": upkeep.log.pod}
+    log.configure(json=upkeep.log.json, level=upkeep.log.level, **who)
+    log.follow_signals(upkeep.log.level)
+
+
+@contextmanager
+def traced(well: Well, upkeep: Upkeep, component: str) -> Generator[None]:
+    """Have the well's executions send spans for as long as the block lasts, if that is switched on."""
+    tracing = start(upkeep.traces, component, upkeep.namespace, upkeep.log.pod)
+    well.tracer = tracing
+    try:
+        yield
+    finally:
+        if tracing is not None:
+            tracing.stop()
+
+
 @asynccontextmanager
 async def beside(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     """Run these for as long as the block lasts."""
@@ -140,7 +161,7 @@ async def examine(well: Well) -> None:
 
 async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkeep) -> None:
     """Take events in, show runs, fire cron ticks and sweep, until told to stop. Any number of these may run."""
-    log.configure(json=upkeep.log.json, level=upkeep.log.level, component="gateway")
+    begin_logs(upkeep, "gateway")
     listener = listen(settings.host, settings.port)
     well = make_well(store, "gateway", upkeep)
     doorstep = Doorstep(make_app(well, settings))
@@ -165,7 +186,8 @@ async def runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep)
 
     What keeps it from starting is left in the termination log too, for whoever looks after the pod.
     """
-    log.configure(json=upkeep.log.json, level=upkeep.log.level, component="runner")
+    begin_logs(upkeep, "runner")
+    log.capture_prints()
     try:
         await _runner(store, settings, upkeep)
     except StepwellError as error:
@@ -186,6 +208,7 @@ async def _runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep
         if not await _opened(well, stop):
             return
         stack.push_async_callback(well.close)
+        stack.enter_context(traced(well, upkeep, "runner"))
         worker = Worker(well, functions, worker_options(settings))
         pool = PoolCode(well, settings.pool, Path(settings.code) if settings.code else None) if settings.registered else None
         if pool is not None and not await _unless(stop, _adopt_patiently(pool, worker)):

@@ -13,6 +13,10 @@ URL = f"http://127.0.0.1:{PORT}"
 DEV_STORE = ".stepwell/dev.db"
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.", "ip6-localhost"})
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+TOKEN_DOTS = 2
+"""A JSON Web Token has three parts."""
+
 POSTGRES = ("postgresql://", "postgres://")
 
 
@@ -43,27 +47,43 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Where tokens are reviewed: the API server, the folder with our own token and its `ca.crt`; what tokens are for."""
+
+    url: str
+    account: Path
+    namespace: str
+    audience: str = "stepwell"
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """Where the gateway listens and who may ask. `keys` open every route, `event_keys` only `POST /e/{key}`."""
+    """Where the gateway listens and who may ask. `keys` open every route, `event_keys` only `POST /e/{key}`.
+
+    `open`: where neither is set nobody is asked, and it listens on loopback only. Else only a key of the store lets in.
+    """
 
     host: str = "127.0.0.1"
     port: int = PORT
     keys: tuple[str, ...] = field(default=(), repr=False)
     event_keys: tuple[str, ...] = field(default=(), repr=False)
+    tokens: TokenSettings | None = None
+    open: bool = False
     max_in_flight: int = 1000
+    events_per_second: int = 0
     body_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         if not self.is_guarded and not is_loopback(self.host):
             raise SettingsError(
-                f"without a key the gateway listens on loopback only, not on {self.host!r}: "
+                f"without a key dev listens on loopback only, not on {self.host!r}: "
                 "set STEPWELL_KEY (or --key), or use --host 127.0.0.1"
             )
 
     @property
     def is_guarded(self) -> bool:
         """Whether a key is asked for."""
-        return bool(self.keys or self.event_keys)
+        return not self.open or bool(self.keys or self.event_keys or self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +108,20 @@ class RunnerSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How much is logged, and whether as JSON lines rather than for eyes."""
+    """How much is logged, whether as JSON lines rather than for eyes, and in which pod."""
 
     level: str = "INFO"
     json: bool = True
+    pod: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Whether spans are sent, of which part of the runs, and how many may wait to be sent."""
+
+    on: bool = False
+    ratio: float = 1.0
+    queue: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +134,13 @@ class MetricSettings:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What every process needs: its logs, how long history is kept, and what its metrics tell, of which namespace."""
+    """What every process needs: its logs and traces, how long history is kept, and what its metrics tell, of which namespace."""
 
     log: LogSettings
     keep: timedelta
     namespace: str = "default"
     metrics: MetricSettings = field(default_factory=MetricSettings)
+    traces: TraceSettings = TraceSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +184,44 @@ def store_settings(env: Mapping[str, str], given: Given, default: str | None = N
     return StoreSettings(_address(address))
 
 
-def gateway_settings(env: Mapping[str, str], given: Given) -> GatewaySettings:
+def gateway_settings(env: Mapping[str, str], given: Given, *, may_be_open: bool = False) -> GatewaySettings:
     """The gateway's settings; keys may be several, separated by commas, so that they can be rotated."""
     return GatewaySettings(
         host=given.host or env.get("STEPWELL_HOST") or "127.0.0.1",
         port=given.port if given.port is not None else _whole(env, "STEPWELL_PORT", PORT, 0, 65_535),
         keys=_keys(given.key if given.key is not None else env.get("STEPWELL_KEY", ""), "STEPWELL_KEY"),
         event_keys=_keys(env.get("STEPWELL_EVENT_KEY", ""), "STEPWELL_EVENT_KEY"),
+        tokens=_tokens(env),
+        open=may_be_open,
         max_in_flight=_whole(env, "STEPWELL_MAX_IN_FLIGHT", 1000, 1, 1_000_000),
+        events_per_second=_whole(env, "STEPWELL_EVENTS_PER_SECOND", 0, 0, 10_000_000),
     )
+
+
+def _tokens(env: Mapping[str, str]) -> TokenSettings | None:
+    """STEPWELL_KUBERNETES_TOKENS=1: tokens are let in by what the API server says of them."""
+    if not _flag(env, "STEPWELL_KUBERNETES_TOKENS"):
+        return None
+    url = env.get("STEPWELL_KUBERNETES_API") or _api_server(env)
+    if not url.startswith(("https://", "http://127.0.0.1:")):
+        raise SettingsError(
+            "STEPWELL_KUBERNETES_TOKENS=1 needs an API server to ask: "
+            "run in a pod, or set STEPWELL_KUBERNETES_API to its https:// address"
+        )
+    account = Path(env.get("STEPWELL_KUBERNETES_ACCOUNT") or SERVICE_ACCOUNT)
+    return TokenSettings(
+        url.rstrip("/"),
+        account,
+        env.get("STEPWELL_NAMESPACE") or "default",
+        env.get("STEPWELL_TOKEN_AUDIENCE") or "stepwell",
+    )
+
+
+def _api_server(env: Mapping[str, str]) -> str:
+    host, port = env.get("KUBERNETES_SERVICE_HOST"), env.get("KUBERNETES_SERVICE_PORT") or "443"
+    if not host:
+        return ""
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def runner_settings(env: Mapping[str, str], given: Given, functions: tuple[str, ...]) -> RunnerSettings:
@@ -194,7 +254,7 @@ def dev_settings(env: Mapping[str, str], given: Given, paths: tuple[str, ...]) -
     """Settings of `stepwell dev`: the SQLite file `.stepwell/dev.db` unless another store is named."""
     return DevSettings(
         store=store_settings(env, given, DEV_STORE),
-        gateway=gateway_settings(env, given),
+        gateway=gateway_settings(env, given, may_be_open=True),
         runner=runner_settings(env, given, paths),
         upkeep=upkeep(env, eyes=True),
     )
@@ -211,7 +271,32 @@ def upkeep(env: Mapping[str, str], *, eyes: bool) -> Upkeep:
     kept = _length(env.get("STEPWELL_KEEP") or "7d", "STEPWELL_KEEP", 3600.0, 10 * 366 * 86_400.0)
     steps = (part.strip() for part in env.get("STEPWELL_METRICS_STEPS", "").split(","))
     metrics = MetricSettings(frozenset(part for part in steps if part), _flag(env, "STEPWELL_METRICS_INNGEST"))
-    return Upkeep(LogSettings(level, form == "json"), kept, env.get("STEPWELL_NAMESPACE") or "default", metrics)
+    log = LogSettings(level, form == "json", pod_name(env))
+    return Upkeep(log, kept, env.get("STEPWELL_NAMESPACE") or "default", metrics, trace_settings(env))
+
+
+def trace_settings(env: Mapping[str, str]) -> TraceSettings:
+    """OpenTelemetry's own variables: OTEL_TRACES_EXPORTER, OTEL_TRACES_SAMPLER_ARG, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_SDK_DISABLED.
+
+    The exporter reads where to send, and with which headers and certificates, by itself.
+    """
+    exporter = env.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if exporter not in {"", "none", "otlp"}:
+        raise SettingsError(f"OTEL_TRACES_EXPORTER is otlp or none, not {exporter!r}")
+    disabled = env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    text = env.get("OTEL_TRACES_SAMPLER_ARG", "").strip() or "1"
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0.0 <= ratio <= 1.0:
+        raise SettingsError(f"OTEL_TRACES_SAMPLER_ARG is the part of the runs to trace, from 0 to 1, not {text!r}")
+    return TraceSettings(exporter == "otlp" and not disabled, ratio, _whole(env, "OTEL_BSP_MAX_QUEUE_SIZE", 4096, 1, 1_000_000))
+
+
+def pod_name(env: Mapping[str, str]) -> str:
+    """The name of the pod that this process runs in, empty outside of one: a pod's host name is its own."""
+    return env.get("HOSTNAME", "") if "KUBERNETES_SERVICE_HOST" in env else ""
 
 
 def client_settings(env: Mapping[str, str], url: str | None, key: str | None) -> tuple[str, str | None]:
@@ -221,6 +306,11 @@ def client_settings(env: Mapping[str, str], url: str | None, key: str | None) ->
         raise SettingsError(f"{address!r} is no address: it begins with http:// or https:// (--url, STEPWELL_URL)")
     first = (key if key is not None else env.get("STEPWELL_KEY", "")).split(",")[0].strip()
     return address, first or None
+
+
+def path_key(key: str | None) -> str:
+    """What stands for the key in `/e/{key}`: an event key; a token, which no proxy should log, goes in the header."""
+    return "none" if not key or key.count(".") == TOKEN_DOTS else key
 
 
 def is_loopback(host: str) -> bool:

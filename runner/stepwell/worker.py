@@ -38,6 +38,7 @@ LEASE_MARGIN = 5 * SECOND
 PUT_BACK = SECOND
 PUT_BACK_BROKEN = 10 * SECOND
 THREADS = 32
+MOST_BROKEN, MOST_TOLD = 50, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class Codes:
 
     by_function: Mapping[str, Code] = field(default_factory=dict[str, Code])
     by_revision: Mapping[tuple[str, str], Code] = field(default_factory=dict[tuple[str, str], Code])
-    broken: frozenset[tuple[str, str]] = frozenset()
-    """Revisions whose code can't be had in this process."""
+    broken: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """Revisions whose code can't be had in this process, and why."""
 
     @cached_property
     def functions(self) -> tuple[str, ...]:
@@ -116,6 +117,7 @@ class Worker:
             doubt=self._doubt,
             in_thread=self._in_thread,
             timer_fired=well.metrics.timer_fired,
+            tracer=well.tracer,
         )
         self._lease_until = FOREVER
 
@@ -152,8 +154,8 @@ class Worker:
 
     async def adopt(self, codes: Codes) -> None:
         """Execute this code from now on; what is under way ends with the code it has, warm runs whose code stayed go on warm."""
-        known, self.codes = self.codes.functions, codes
-        if self._loop_task is not None and known != codes.functions:
+        before, self.codes = self.codes, codes
+        if self._loop_task is not None and (before.functions, before.broken) != (codes.functions, codes.broken):
             await self._enrol()
         self._nudge()
 
@@ -418,7 +420,7 @@ class Worker:
 
     def _fuse(self, start: Start) -> bool:
         here = start.pool == self.options.pool and self.codes.of(start.function_id, start.revision) is not None
-        if not here or not self._room():
+        if not here or not self._room() or start.function_id in self.well.registry.pauses:
             return False
         self._reserved.add(start.run_id)
         return True
@@ -450,7 +452,10 @@ class Worker:
         pinned = self.well.clock.pinned()
         lease = round(self.options.lease.total_seconds() * SECOND)
         length = lease if pinned is None else FOREVER // 2
-        row = RunnerRow(self.runner_id, (self.options.pool,), self.codes.functions, self.options.slots, length, draining=False)
+        broken = tuple((*key, why[:MOST_TOLD]) for key, why in list(self.codes.broken.items())[:MOST_BROKEN])
+        row = RunnerRow(
+            self.runner_id, (self.options.pool,), self.codes.functions, self.options.slots, length, draining=False, broken=broken
+        )
         await self.well.store.enrol(row)
         self.well.metrics.executes(self.codes.functions)
         self._lease_until = self.well.clock.now() + length

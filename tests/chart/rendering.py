@@ -27,7 +27,12 @@ SETS: dict[str, tuple[str, ...]] = {
         "metrics.rules.labels.release=prometheus",
         "metrics.dashboards.enabled=true",
     ),
-    "single": ("operator.replicas=1", "cleanup.enabled=false", "metrics.serviceMonitor.enabled=true"),
+    "single": (
+        "operator.replicas=1",
+        "gateway.kubernetesTokens=false",
+        "cleanup.enabled=false",
+        "metrics.serviceMonitor.enabled=true",
+    ),
     "full": (
         "evaluationStore.enabled=true",
         "networkPolicy.enabled=true",

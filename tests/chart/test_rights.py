@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import pytest
 from chart.rendering import MONITORING, SETS, Chart, Object
 
-from stepwell_operator.rights import IN_NAMESPACES, IN_OWN_NAMESPACE, KOPF
+from stepwell.gateway.routes import ROUTES
+from stepwell_operator.rights import BINDING, BOUND, IN_NAMESPACES, IN_OWN_NAMESPACE, KOPF
 
 OPERATOR = "stepwell-stepwell-system-operator"
+REVIEWERS = "stepwell-stepwell-system-gateway"
+RBAC = "rbac.authorization.k8s.io"
 ASK = ("authorization.k8s.io", "selfsubjectaccessreviews", "create")
 
 
@@ -32,7 +35,11 @@ def roles(chart: Chart) -> Iterator[tuple[str, Object]]:
 
 def test_the_operator_gets_what_it_asks_for(chart: Chart) -> None:
     """Watching the cluster, the operator may do what its own list of rights names, learn of namespaces and kinds, and no more."""
-    assert allowed(chart.one("ClusterRole", OPERATOR)) == {*IN_NAMESPACES, *KOPF, ASK}
+    role = chart.one("ClusterRole", OPERATOR)
+    assert allowed(role) == {*IN_NAMESPACES, *KOPF, *BINDING, *BOUND, ASK}
+    named = {group: rule["resourceNames"] for rule in role["rules"] for group in rule["apiGroups"] if "resourceNames" in rule}
+    assert named == {RBAC: [REVIEWERS]}
+    assert all("resourceNames" in rule for rule in role["rules"] if RBAC in rule["apiGroups"])
     assert allowed(chart.one("Role", "stepwell-operator")) == set(IN_OWN_NAMESPACE)
 
 
@@ -49,12 +56,20 @@ def test_watching_some_namespaces_takes_no_right_in_the_cluster(chart: Chart) ->
 
 
 def test_no_role_goes_too_far(chart: Chart) -> None:
-    """No wildcard, no list or watch of Secrets, no way into pods, no way to more rights, in any role of any set of values."""
+    """No wildcard, no list or watch of Secrets, no way into pods, no way to more rights, in any role of any set of values.
+
+    But for one: the subjects of the one binding of the one role that reviews tokens, both by name.
+    """
     for where, role in roles(chart):
+        for rule in role["rules"]:
+            if RBAC in rule["apiGroups"]:
+                assert (rule["resources"], rule["verbs"], rule["resourceNames"]) in (
+                    (["clusterrolebindings"], ["get", "update"], [REVIEWERS]),
+                    (["clusterroles"], ["bind"], [REVIEWERS]),
+                ), where
         for group, resource, verb in allowed(role):
             assert "*" not in {group, resource, verb}, where
-            assert verb not in {"escalate", "bind", "impersonate"}, where
-            assert group != "rbac.authorization.k8s.io", where
+            assert verb not in {"escalate", "impersonate"}, where
             assert resource not in {"pods/exec", "pods/attach", "pods/portforward", "nodes/proxy", "serviceaccounts/token"}, where
             if resource == "secrets":
                 assert verb in {"get", "create", "patch"}, where
@@ -82,7 +97,15 @@ def test_every_binding_names_what_is_there(chart: Chart, name: str) -> None:
     bindings = [one for one in objects if one["kind"].endswith("Binding")]
     assert bindings
     for one in bindings:
-        reference, (subject,) = one["roleRef"], one["subjects"]
+        reference, subjects = one["roleRef"], one.get("subjects", [])
+        if one["metadata"]["name"] == REVIEWERS:
+            assert not subjects  # the operator adds the gateways
+            assert allowed(chart.one("ClusterRole", REVIEWERS)) == {
+                ("authentication.k8s.io", "tokenreviews", "create"),
+                ("authorization.k8s.io", "subjectaccessreviews", "create"),
+            }
+            continue
+        (subject,) = subjects
         assert (reference["kind"], one["metadata"].get("namespace"), reference["name"]) in there
         assert ("ServiceAccount", subject["namespace"], subject["name"]) in there
 
@@ -103,3 +126,18 @@ def test_people_get_functions_with_the_roles_they_have(chart: Chart) -> None:
     assert {verb for _, _, verb in allowed(view)} == {"get", "list", "watch"}
     assert not [resource for _, resource, _ in allowed(edit) if resource.endswith("/status")]
     assert ("stepwell.dev", "durablefunctions/scale", "patch") in allowed(edit)
+
+
+def test_people_get_the_gateway_with_the_roles_they_have(chart: Chart) -> None:
+    """Each part of the gateway that a token can ask for is in one of the three roles: to look, to act, to administer."""
+    roles = {name: allowed(chart.one("ClusterRole", f"stepwell-stepwell-system-{name}")) for name in ("view", "edit", "admin")}
+    wanted = {
+        ("stepwell.dev", f"durablefunctions/{route.right.part}".rstrip("/"), route.right.verb)
+        for route in ROUTES
+        if route.right is not None
+    }
+    assert wanted <= set.union(*roles.values())
+    secret = {one for one in wanted if one[1].endswith(("/keys", "/audit"))}
+    assert secret <= roles["admin"]
+    assert not secret & (roles["view"] | roles["edit"])
+    assert not {one for one in wanted & roles["view"] if one[2] not in {"get", "list"}}

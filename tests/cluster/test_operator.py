@@ -9,7 +9,7 @@ from cluster.harness.api import Api
 from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says, waiting
 
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import Registry
+from stepwell.store.records import AuditFilter, PauseRow, Registry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 OTHER = "async def main(ctx):\n    return 2\n"
@@ -93,6 +93,29 @@ def test_a_function_gets_all_it_needs(place: Place) -> None:
     assert [row.function_id for row in known.schedules] == ["one"]
 
 
+def test_an_annotation_pauses_a_function(place: Place) -> None:
+    """`stepwell.dev/paused-by` has a function's runs wait, by that name; without it they go on. A pause by the API stays its own."""
+    place.apply(function("one"))
+    place.ready("one")
+    kubectl = lambda change: place.api.kubectl("-n", place.namespace, "annotate", "dfn/one", "--overwrite", change)  # noqa: E731
+    for name in ("ada", "bob"):
+        kubectl(f"stepwell.dev/paused-by={name}")
+        eventually(lambda name=name: [one.paused_by for one in registry(place).pauses] == [name])
+    assert [(one.function_id, one.source) for one in registry(place).pauses] == [("one", "manifest")]
+    kubectl("stepwell.dev/paused-by-")
+    eventually(lambda: not registry(place).pauses)
+    assert "Paused" in place.events("one")
+
+    async def by_api(store: PostgresStore) -> list[str]:
+        await store.pause(PauseRow("one", 1, "eve"))
+        return [act.verb for act in await store.audit(AuditFilter(actor="operator", object="functions/one"))]
+
+    assert place.store(by_api) == ["resume", "pause", "resume", "pause"]
+    kubectl("some.other/annotation=x")
+    assert condition(place.ready("one"), "Ready")["status"] == "True"
+    assert [one.paused_by for one in registry(place).pauses] == ["eve"]
+
+
 def test_kubectl_works_as_with_any_kind(place: Place) -> None:
     """`kubectl get`, `wait`, `scale` and `explain` do what people expect of them."""
     place.apply(function("one"))
@@ -163,7 +186,10 @@ def test_a_revision_is_promoted_when_its_pods_are_ready(place: Place, kubelet: K
     finally:
         kubelet.idle = False
     said = place.until("one", says("RunnersAvailable", "False", "HandlerImportFailed"))
-    assert condition(said, "RunnersAvailable")["message"] == "one: code.py:1: no module named 'shop'"
+    assert condition(said, "RunnersAvailable")["message"] == (
+        "no runner of the new revision: 0/1 pods ready (HandlerImportFailed: one: code.py:1: no module named 'shop'); "
+        "the revision before serves; mend the code at that line and apply it"
+    )
     assert condition(said, "Progressing")["reason"] == "NewRevision"
     assert registry(place).functions[0].revision == first == said["status"]["currentRevision"]
     del kubelet.broken[place.namespace, new]

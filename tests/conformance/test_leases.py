@@ -33,9 +33,9 @@ async def test_a_beat_comes_from_any_thread(well: Well) -> None:
 
 async def test_an_enrolment_renews_whole(well: Well) -> None:
     """Enrolling again replaces what is known of a runner."""
-    await well.store.enrol(RunnerRow("A", ("x",), ("h",), 3, 5 * SECOND, draining=True))
+    await well.store.enrol(RunnerRow("A", ("x",), ("h",), 3, 5 * SECOND, draining=True, broken=(("h", "r2", 'o"dd'),)))
     stats = await well.store.stats(well.now)
-    assert RunnerRow("A", ("x",), ("h",), 3, well.now + 5 * SECOND, draining=True) in stats.runners
+    assert RunnerRow("A", ("x",), ("h",), 3, well.now + 5 * SECOND, draining=True, broken=(("h", "r2", 'o"dd'),)) in stats.runners
 
 
 async def test_the_sweep_frees_what_expired_leases_hold(well: Well) -> None:

@@ -121,7 +121,9 @@ async def test_the_live_figures(well: Well) -> None:
     stats = await well.store.stats(well.now)
     assert stats.now == well.now
     assert stats.functions == (
-        FunctionStats("f", 3, 1, 0, 0, 6 * SECOND, (LimitStats(1, 1, 1, 5 * SECOND),), (("r1", 2, 1),)),
+        FunctionStats(
+            "f", 3, 1, 0, 0, 6 * SECOND, (LimitStats(1, 1, 1, 5 * SECOND),), (("r1", 2, 1),), queued_due=1, queued_later=1
+        ),
         FunctionStats("g", 0, 0, 1, 1, 2 * SECOND, (), (("r1", 0, 1), ("r2", 1, 0))),
     )
     assert stats.timers_overdue == 1
@@ -163,3 +165,13 @@ async def test_the_next_ticks(well: Well) -> None:
     assert (await well.store.stats(well.now)).next_ticks == (("f", T0 + 5 * SECOND),)
     await well.store.register("p", [row], [])
     assert (await well.store.stats(well.now)).next_ticks == ()
+
+
+async def test_live_runners_alone_are_listed(well: Well) -> None:
+    """`runners` lists the runners whose lease holds as the figures do, and none whose lease is over."""
+    listed_now = await well.store.runners(well.now)
+    assert tuple(listed_now) == (await well.store.stats(well.now)).runners
+    assert [one.runner_id for one in listed_now] == ["A", "B"]
+    await well.store.leave("A", well.now)
+    assert [one.runner_id for one in await well.store.runners(well.now)] == ["B"]
+    assert await well.store.runners(well.now + 61 * SECOND) == []

@@ -98,3 +98,20 @@ async def test_a_removed_function_finishes_its_runs(well: Well) -> None:
     await well.start(start(1))
     await well.store.register("one", [], [])
     assert await well.claimed() == [run_id(1)]
+
+
+async def test_a_function_knows_since_when_it_is_as_it_is(well: Well) -> None:
+    """`since` is the version that a function's last change made; what changes beside it leaves it."""
+    store = well.store
+
+    async def since() -> dict[str, int]:
+        return {row.function_id: row.since for row in (await store.registry()).functions}
+
+    first = await store.register("one", [function("f"), function("g")], [])
+    assert await since() == {"f": first, "g": first}
+    await store.listen([("a", "x")])
+    second = await store.register("one", [function("f", "r2"), function("g")], [])
+    assert await since() == {"f": second, "g": first}
+    await store.register("one", [function("f", "r2")], [])
+    third = await store.register("one", [function("f", "r2"), function("g")], [])
+    assert await since() == {"f": second, "g": third}

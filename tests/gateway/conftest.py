@@ -60,7 +60,7 @@ async def a_gateway(settings: GatewaySettings | None = None) -> AsyncIterator[Ga
     await store.migrate()
     well = Well(store, SystemClock(), Metrics("gateway"), "gateway")
     await well.open()
-    app = make_app(well, settings or GatewaySettings())
+    app = make_app(well, settings or GatewaySettings(open=True))
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url=OWN) as http:
         gateway = Gateway(well, http)
@@ -74,7 +74,7 @@ async def a_gateway(settings: GatewaySettings | None = None) -> AsyncIterator[Ga
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
-    """A gateway without a key."""
+    """A gateway that asks nobody for a key, as `dev` does."""
     async with a_gateway() as one:
         yield one
 

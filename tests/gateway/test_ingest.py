@@ -243,7 +243,7 @@ async def test_a_body_that_never_comes_is_408(open_gateway: Any) -> None:
         yield b"{"
         await asyncio.get_running_loop().create_future()
 
-    async with open_gateway(GatewaySettings(body_seconds=0.05)) as gateway:
+    async with open_gateway(GatewaySettings(open=True, body_seconds=0.05)) as gateway:
         answer = await gateway.http.post("/e/k", content=slow(), headers=JSON)
     assert answer.status_code == 408
 

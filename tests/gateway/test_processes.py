@@ -277,7 +277,7 @@ def test_gateway_and_runners_apart(start: Start, orders: Path, database: str) ->
     write(orders, nap="1s")
     assert "applied" in ask("store", "migrate", "--store", database)
     assert "up to date already" in ask("store", "migrate", "--store", database)
-    gateway = start("gateway", "--store", database, "--port", "0")
+    gateway = start("gateway", "--store", database, "--port", "0", "--key", "k")
     url = gateway.url()
     runners = [
         start("runner", "--store", database, "--functions", str(orders), "--lease", "3s", "--health-port", "0") for _ in range(2)
@@ -286,10 +286,10 @@ def test_gateway_and_runners_apart(start: Start, orders: Path, database: str) ->
         health = runner.url()
         runner.line("runner claims")
         assert [fetch(f"{health}/{path}") for path in ("health", "ready", "metrics")] == [200, 200, 200]
-    event = ask_json("send", "order/created", "--url", url)["ids"][0]
+    event = ask_json("send", "order/created", "--url", url, "--key", "k")["ids"][0]
     runners[0].end(signal.SIGKILL)
     until = time.monotonic() + DEADLINE
-    while not (runs := ask_json("runs", "list", "--url", url)["data"]) or runs[0]["ended_at"] is None:
+    while not (runs := ask_json("runs", "list", "--url", url, "--key", "k")["data"]) or runs[0]["ended_at"] is None:
         assert time.monotonic() < until, runs
     assert [(run["status"], run["output"], run["event_ids"]) for run in runs] == [("COMPLETED", "onehello", [event])]
     assert runners[1].end(signal.SIGTERM) == 0
@@ -306,8 +306,8 @@ def test_a_loop_that_is_stuck_for_good_fails_liveness(start: Start, database: st
     health = runner.url()
     runner.line("runner claims")
     assert fetch(f"{health}/health") == 200
-    url = start("gateway", "--store", database, "--port", "0").url()
-    ask("send", "stick", "--url", url)
+    url = start("gateway", "--store", database, "--port", "0", "--key", "k").url()
+    ask("send", "stick", "--url", url, "--key", "k")
     runner.line("the event loop is blocked.*stuck")
     with pytest.raises(TimeoutError):
         urlopen(f"{health}/health", timeout=2)

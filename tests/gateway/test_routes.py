@@ -19,7 +19,7 @@ def filled(path: str, key: str = "nokey") -> str:
 
 
 def body_of(route: Route) -> dict[str, Any]:
-    return {"json": {"name": "a", "data": {}, "function_id": "f"}} if route.body is not None else {}
+    return {"json": {"name": "a", "data": {}, "function_id": "f", "events": ["*"]}} if route.body is not None else {}
 
 
 async def test_every_route_is_in_the_table(gateway: Any) -> None:
@@ -57,8 +57,11 @@ async def test_without_the_key_every_route_is_shut(open_gateway: Any, route: Rou
     if route.access is Access.ANYONE:
         assert answer.status_code == 200
         return
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+    if (route.access, credential) == (Access.EVENT_KEY, "Bearer send-only"):
+        assert answer.status_code == 200
+        return
+    assert answer.status_code in ({401, 415} if route.access is Access.SIGNATURE else {401})
+    assert route.access is Access.SIGNATURE or answer.headers["www-authenticate"].startswith("Bearer")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -69,7 +72,7 @@ async def test_with_the_key_every_route_answers(open_gateway: Any, route: Route,
     async with open_gateway(GUARDED) as gateway:
         headers = {"Authorization": f"Bearer {key}"}
         answer = await gateway.http.request(route.method, filled(route.path, key), headers=headers, **body_of(route))
-    assert answer.status_code in {200, 404}
+    assert answer.status_code in ({401} if route.access is Access.SIGNATURE else {200, 201, 404})
 
 
 async def test_an_event_key_sends_and_no_more(open_gateway: Any) -> None:
@@ -147,7 +150,7 @@ async def test_nothing_is_cached_or_sniffed(gateway: Any) -> None:
 
 async def test_too_many_at_once_are_told_to_come_back(open_gateway: Any) -> None:
     """Past the limit of requests in flight the answer is a 503 with Retry-After, but liveness still answers."""
-    async with open_gateway(GatewaySettings(max_in_flight=0)) as gateway:
+    async with open_gateway(GatewaySettings(open=True, max_in_flight=0)) as gateway:
         answer = await gateway.http.get("/v1/runs")
         assert answer.status_code == 503
         assert answer.headers["retry-after"] in {"1", "2"}

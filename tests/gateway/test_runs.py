@@ -90,9 +90,45 @@ async def test_an_event_that_doesnt_match_says_why(gateway: Any) -> None:
     assert reaction == {
         "function_id": "greet",
         "decision": "not matched",
-        "detail": "event.data.adult is not true",
+        "detail": "event.data.adult is false (event.data.adult = false)",
         "run_id": None,
     }
+    why = (await gateway.data(f"/v1/events/{event_id}"))["why"]
+    assert why["sentence"] == "started nothing: greet not matched: event.data.adult is false (event.data.adult = false)"
+
+
+@stepwell.function(id="once", triggers=[stepwell.on_event("order/created")], idempotency="event.data.id")
+async def once(ctx: Context) -> None:
+    await ctx.step.sleep("nap", "1h")
+
+
+async def test_an_event_names_the_run_that_stands_for_it(gateway: Any) -> None:
+    """A second event with the same idempotency value names the first run; the first one says what its run waits for."""
+    await gateway.serve(once)
+    await gateway.send(
+        [{"name": "order/created", "id": "e1", "data": {"id": 7}}, {"name": "order/created", "id": "e2", "data": {"id": 7}}]
+    )
+    await until(gateway, f"/v1/runs/{await started(gateway, 'e1')}", status="SLEEPING")
+    (first,) = (await gateway.data("/v1/events/e1"))["functions"]
+    (second,) = (await gateway.data("/v1/events/e2"))["functions"]
+    assert (first["decision"], second["decision"]) == ("started", "skipped")
+    assert first["detail"].startswith("sleeping until ")
+    assert second["detail"] == (
+        f"duplicate of run {first['run_id']}: idempotency event.data.id has the same value (event.data.id = 7) within 24 hours"
+    )
+
+
+async def test_a_changed_function_is_told_as_it_is_now(gateway: Any) -> None:
+    """Of a function that changed after the event it is said that it may have been another; others changed nothing."""
+    await gateway.serve(greet)
+    (event_id,) = (await gateway.send({"name": "user/signup", "data": {"adult": False}})).json()["ids"]
+    await gateway.serve(greet, ticks)
+    (reaction,) = (await gateway.data(f"/v1/events/{event_id}"))["functions"]
+    assert reaction["detail"] == "event.data.adult is false (event.data.adult = false)"
+    other = stepwell.function(id="greet", triggers=[stepwell.on_event("user/signup", if_="event.data.vip")])(ticks.handler)
+    await gateway.serve(other, ticks)
+    (reaction,) = (await gateway.data(f"/v1/events/{event_id}"))["functions"]
+    assert reaction["detail"].endswith("(event.data.vip is missing) (as the function is now; it may have been another then)")
 
 
 async def test_a_failed_run_has_an_error_and_its_steps(gateway: Any) -> None:
@@ -116,7 +152,9 @@ async def test_a_waiting_run_says_for_what(gateway: Any) -> None:
     run = await until(gateway, path, status="WAITING")
     waiting = run["waiting_for"]
     assert waiting["kind"] == "event"
-    assert waiting["sentence"].startswith("waiting for order/paid where event.data.id == async.data.id (timeout in 2 d 23 h")
+    assert waiting["sentence"].startswith(
+        "waiting for order/paid where event.data.id == async.data.id with event.data.id = 7 (timeout in 2 d 23 h"
+    )
     assert waiting["since"] < waiting["until"]
     (step,) = await gateway.data(f"{path}/steps")
     assert (step["id"], step["status"], step["until"]) == ("paid", "WAITING", waiting["until"])
@@ -156,7 +194,7 @@ async def test_cancel(gateway: Any) -> None:
         answer = await gateway.http.delete(path)
         assert (answer.status_code, answer.json()["data"]["status"]) == (200, "CANCELLED")
     run = await gateway.data(path)
-    assert (run["status"], run["error"]["message"]) == ("CANCELLED", "cancelled by the API")
+    assert (run["status"], run["error"]["message"]) == ("CANCELLED", "cancelled by localhost")
     (done,) = (await gateway.send({"name": "user/signup", "data": {"adult": True}})).json()["ids"]
     (ended,) = await gateway.ended(f"/v1/events/{done}/runs")
     answer = await gateway.http.delete(f"/v1/runs/{ended['run_id']}")
@@ -202,11 +240,40 @@ async def test_cancellations(gateway: Any) -> None:
     await gateway.send([{"name": "order/created", "id": f"e{number}", "data": {"id": number}} for number in range(5)])
     told = {"function_id": "waits", "if": "event.data.id < 3", "started_after": "2020-01-01T00:00:00Z"}
     answer = await gateway.http.post("/v1/cancellations", json=told)
-    assert (answer.status_code, answer.json()["data"]) == (200, {"cancelled": 3})
+    assert (answer.status_code, answer.json()["data"]) == (200, {"matched": 3, "cancelled": 3})
     left = await gateway.data("/v1/runs", function="waits", status="CANCELLED")
     assert len(left) == 3
     answer = await gateway.http.post("/v1/cancellations", json={**told, "started_before": "2020-01-02T00:00:00Z", "if": None})
-    assert answer.json()["data"] == {"cancelled": 0}
+    assert answer.json()["data"] == {"matched": 0, "cancelled": 0}
+
+
+async def test_a_dry_run_counts_and_does_nothing(gateway: Any) -> None:
+    """With `dry_run` the runs that are meant are counted, by status too, and none is touched; nothing is audited."""
+    await gateway.serve(waits, fails)
+    await gateway.send([{"name": "order/created", "id": f"e{number}", "data": {"id": number}} for number in range(5)])
+    told = {"function_id": "waits", "if": "event.data.id < 3", "dry_run": True}
+    assert (await gateway.http.post("/v1/cancellations", json=told)).json()["data"] == {"matched": 3, "cancelled": 0}
+    other = {**told, "status": ["SLEEPING"]}
+    assert (await gateway.http.post("/v1/cancellations", json=other)).json()["data"] == {"matched": 0, "cancelled": 0}
+    assert await gateway.data("/v1/runs", function="waits", status="CANCELLED") == []
+    assert {act["verb"] for act in await gateway.data("/v1/audit")} == {"register"}
+
+
+async def test_failed_runs_are_rerun_in_bulk(gateway: Any) -> None:
+    """Every failed run of a function is started anew with its own event, linked to the old one; others are left alone."""
+    await gateway.serve(fails, greet)
+    await gateway.send([{"name": "user/signup", "id": f"e{number}", "data": {"adult": True}} for number in range(3)])
+    await gateway.ended("/v1/runs")
+    before = await gateway.data("/v1/runs", function="fails")
+    counted = await gateway.http.post("/v1/reruns", json={"function_id": "fails", "dry_run": True})
+    assert counted.json()["data"] == {"matched": 3, "run_ids": []}
+    done = (await gateway.http.post("/v1/reruns", json={"function_id": "fails"})).json()["data"]
+    assert (done["matched"], len(done["run_ids"])) == (3, 3)
+    runs = [run for run in await gateway.data("/v1/runs", function="fails") if run["rerun_of"]]
+    assert {run["rerun_of"]: run["event_ids"] for run in runs} == {run["run_id"]: run["event_ids"] for run in before}
+    none = await gateway.http.post("/v1/reruns", json={"function_id": "fails", "status": ["COMPLETED"]})
+    assert none.json()["data"] == {"matched": 0, "run_ids": []}
+    assert [act["verb"] for act in await gateway.data("/v1/audit")][:2] == ["rerun runs", "rerun runs"]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +281,7 @@ async def test_cancellations(gateway: Any) -> None:
     [
         ({}, 422),
         ({"function_id": 7}, 422),
+        ({"function_id": "waits", "status": ["COMPLETED"]}, 422),
         ({"function_id": "nobody"}, 404),
         ({"function_id": "waits", "started_before": "2999-01-01T00:00:00Z"}, 400),
         ({"function_id": "waits", "started_before": "2020-01-01T00:00:00"}, 422),
@@ -328,7 +396,9 @@ async def test_functions_have_schedules_and_a_ledger(gateway: Any) -> None:
     functions = await gateway.data("/v1/functions")
     assert [one["id"] for one in functions] == ["greet", "ticks"]
     assert functions[0]["spec"]["triggers"][0]["event"] == "user/signup"
+    assert (functions[0]["why"]["kind"], functions[0]["why"]["sentence"]) == ("ready", "nothing waits")
     one = await gateway.data("/v1/functions/ticks")
+    assert one["why"]["until"] == one["schedules"][0]["next_due"]
     assert one["schedules"][0]["cron"]["cron"] == "0 12 * * 5"
     assert one["schedules"][0]["ledger"] == []
 
@@ -459,3 +529,16 @@ async def test_metrics_hold_no_ids(gateway: Any) -> None:
     assert 'function="greet"' in text
     for secret in ("canary", run["run_id"], gateway.workers[0].runner_id):
         assert secret not in text
+
+
+async def test_functions_say_what_holds_them_back(gateway: Any) -> None:
+    """A function whose runners are gone says that there is none, how many runs are due, and since when the oldest is."""
+    worker = await gateway.serve(retries)
+    await worker.drain(timedelta(0))
+    (event_id,) = (await gateway.send({"name": "flaky"})).json()["ids"]
+    (one,) = await gateway.data("/v1/functions")
+    assert one["why"]["kind"] == "no_runner"
+    assert one["why"]["sentence"].startswith("no runner: none is alive for pool 'default' and function 'retries'; 1 run due, ")
+    run = await gateway.data(f"/v1/runs/{await started(gateway, event_id)}")
+    assert run["waiting_for"]["kind"] == "no_runner"
+    assert one["why"]["since"] is not None

@@ -17,7 +17,7 @@ from stepwell.store.sqlite import SqliteStore
 
 T = TypeVar("T")
 SCHEMA = "model"
-KEPT = ("migrations", "registry", "days")
+KEPT = ("migrations", "registry", "days", "audit")
 TABLES = """
 select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition and c.relname <> all ($2::text[])

@@ -7,6 +7,7 @@ import pytest
 
 import stepwell
 from stepwell import CancelOn, Context, Event
+from stepwell.engine import bulk
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import RunFilter, RunRow
 from stepwell.testing import Durable
@@ -129,5 +130,5 @@ async def test_cancelling_many_misses_none_that_moves(durable: Durable, monkeypa
         return rows
 
     monkeypatch.setattr(durable.store.inner, "runs", runs)
-    assert await durable.well.cancel_many(RunFilter("order"), None, "a test") == 2
+    assert await bulk.cancel(durable.well, bulk.Selection(RunFilter("order"), bulk.LIVE), "a test") == 2
     assert {await run.status() for run in await durable.runs(order)} == {RunStatus.CANCELLED}

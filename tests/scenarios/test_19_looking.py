@@ -20,7 +20,7 @@ Body = Callable[[Context], Awaitable[Any]]
 @asynccontextmanager
 async def looking(durable: Durable) -> AsyncIterator[httpx.AsyncClient]:
     """The HTTP API over the test kit's well."""
-    app = make_app(durable.well, GatewaySettings())
+    app = make_app(durable.well, GatewaySettings(open=True))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1:8288") as client:
         yield client
 

@@ -8,7 +8,7 @@ import pytest
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import FOREVER, RunRow, StepKind, TriggerKind, Wait
-from stepwell.why import Around, Why, clock_time, span, waiting_for
+from stepwell.why import Around, Paused, Runners, Why, clock_time, span, waiting_for
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -89,7 +89,20 @@ def test_a_wait_for_an_event_tells_name_condition_and_timeout() -> None:
     )
     assert found.kind is Why.EVENT
     assert found.until == NOW + 3 * DAY
-    assert found.sentence == 'waiting for payment/ok where event.data.orderId == "7" (timeout in 3 d)'
+    assert (
+        found.sentence
+        == 'waiting for payment/ok where event.data.orderId == "7" with event.data.orderId is missing (timeout in 3 d)'
+    )
+
+
+def test_a_wait_for_an_event_shows_the_values_of_its_own_event() -> None:
+    """A condition over the run's own event and the one that is awaited shows what the run's own event holds."""
+    detail = {"event": "paid", "if": "event.data.orderId == async.data.orderId && event.data.lines[0].sku in async.data.skus"}
+    own = json.dumps([{"name": "o", "data": {"orderId": "7", "lines": [{"sku": "a\nb"}]}}]).encode()
+    found = why(run(RunStatus.WAITING, input=own, waits=(wait(StepKind.EVENT, NOW + HOUR, detail, name="paid"),)))
+    assert found.sentence == (
+        f'waiting for paid where {detail["if"]} with event.data.orderId = "7", event.data.lines[0].sku = "a\\nb" (timeout in 1 h)'
+    )
 
 
 def test_a_wait_for_an_event_without_condition_or_end() -> None:
@@ -123,6 +136,8 @@ def test_a_retry_of_the_code_between_steps() -> None:
     """The code between steps is retried too, and says so."""
     found = why(run(RunStatus.QUEUED, due=NOW + MINUTE, attempt=1), Around(tries=3))
     assert (found.kind, found.sentence) == (Why.RETRY, "retrying the code between steps in 1 m (attempt 2/3)")
+    told = why(run(RunStatus.QUEUED, due=NOW + MINUTE, attempt=1), Around(error=b'{"name":"KeyError","message":"x"}'))
+    assert told.sentence == "retrying the code between steps in 1 m (attempt 2/5): KeyError: x"
 
 
 def test_a_run_of_the_future_is_scheduled() -> None:
@@ -132,18 +147,70 @@ def test_a_run_of_the_future_is_scheduled() -> None:
     assert found.sentence == "queued until 2025-11-24 08:00 UTC (in 1 d)"
 
 
-def test_a_due_run_without_a_runner_says_so() -> None:
-    """A due run that no live runner would take says that there is none, and which pool it needs."""
-    found = why(run(RunStatus.QUEUED, due=NOW - 5 * SECOND, pool="shop"), Around(runners=0))
+@pytest.mark.parametrize(
+    ("runners", "words"),
+    [
+        (Runners(), "none is alive for pool 'shop' and function 'process-order'"),
+        (Runners(alive=2, broken="a.py:1: x"), "pool 'shop' can't load function 'process-order': a.py:1: x"),
+        (Runners(alive=2), "2 runners of pool 'shop' alive, but none has function 'process-order'"),
+        (Runners(alive=1, knowing=1), "every runner of pool 'shop' that has function 'process-order' is shutting down"),
+    ],
+)
+def test_a_due_run_without_a_runner_says_so(runners: Runners, words: str) -> None:
+    """A due run that no live runner would take says why there is none, which pool it needs, and where the pods' reasons are."""
+    found = why(run(RunStatus.QUEUED, due=NOW - 5 * SECOND, pool="shop"), Around(runners=runners, owner="dfn/orders"))
     assert (found.kind, found.since) == (Why.NO_RUNNER, NOW - 5 * SECOND)
-    assert "no runner" in found.sentence
-    assert "'shop'" in found.sentence
-    assert "'shop'" in found.next
+    assert found.sentence == f"no runner: {words}; due since 07:59:55 UTC (5 s)"
+    assert ("'shop'" in found.next and "kubectl describe dfn orders" in found.next) or runners.broken
+    local = why(run(RunStatus.QUEUED, due=NOW - 5 * SECOND, pool="shop"), Around(runners=runners, owner="default"))
+    assert "kubectl" not in local.next
+
+
+def test_full_slots_are_counted() -> None:
+    """A due run that waits for a slot says how many there are, where all are taken."""
+    full = Runners(alive=1, knowing=1, taking=1, slots=4, busy=4)
+    found = why(run(RunStatus.QUEUED, due=NOW - 5 * SECOND), Around(runners=full))
+    assert (found.kind, found.sentence) == (Why.DUE, "due since 07:59:55 UTC (5 s), waiting for a free runner slot: 4/4 in use")
+
+
+def test_a_run_whose_runner_died_says_so() -> None:
+    """A run held under a lease that is over isn't called running: it is taken over, or there is nobody to do that."""
+    row = run(RunStatus.RUNNING, runner_id="RUNNER")
+    found = why(row, Around(orphaned=True, runners=Runners(1, 1, 1)))
+    assert (found.kind, found.sentence) == (
+        Why.DUE, "its runner RUNNER died: its lease is over; the run began there at 07:59 UTC; another one takes it over",
+    )  # fmt: skip
+    alone = why(row, Around(orphaned=True, runners=Runners()))
+    assert alone.kind is Why.NO_RUNNER
+    assert alone.sentence.startswith("no runner: none is alive")
+    assert "its runner RUNNER died" in alone.sentence
+
+
+def test_a_run_whose_code_is_nowhere_says_so() -> None:
+    """A run that was claimed and given back, no try spent, lacks its code: pool, revision and the next time are told."""
+    found = why(run(RunStatus.QUEUED, started=NOW - MINUTE, due=NOW + 10 * SECOND, pool="shop", revision="r2"))
+    assert (found.kind, found.until) == (Why.NO_RUNNER, NOW + 10 * SECOND)
+    assert "pool 'shop' can't load revision r2 of function 'process-order'" in found.sentence
+    assert "log" in found.next
+    told = why(
+        run(RunStatus.QUEUED, started=NOW - MINUTE, due=NOW + 10 * SECOND, pool="shop", revision="r2"),
+        Around(runners=Runners(1, 1, 1, broken="shop.py:3: no module named 'tax'")),
+    )
+    assert "function 'process-order': shop.py:3: no module named 'tax'; it is asked again at 08:00:10 UTC" in told.sentence
+
+
+def test_a_paused_function_holds_its_new_runs() -> None:
+    """A run that has not begun says who paused its function, and since when; one that has begun goes on."""
+    paused = Around(paused=Paused("ada", NOW - 2 * HOUR))
+    found = why(run(RunStatus.QUEUED, due=NOW), paused)
+    assert (found.kind, found.sentence, found.since) == (Why.PAUSED, "paused by ada since 06:00 UTC", NOW - 2 * HOUR)
+    begun = run(RunStatus.SLEEPING, started=NOW - HOUR, due=NOW + HOUR, waits=(wait(StepKind.SLEEP, NOW + HOUR),))
+    assert why(begun, paused).kind is Why.SLEEP
 
 
 @pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.SLEEPING, RunStatus.WAITING])
-@pytest.mark.parametrize("runners", [None, 1, 3])
-def test_a_due_run_with_runners_waits_for_a_slot(status: RunStatus, runners: int | None) -> None:
+@pytest.mark.parametrize("runners", [None, Runners(1, 1, 1, 500, 3), Runners(3, 2, 1)])
+def test_a_due_run_with_runners_waits_for_a_slot(status: RunStatus, runners: Runners | None) -> None:
     """A due run that runners could take waits for a free slot, whatever it did before."""
     found = why(run(status, due=NOW - 5 * SECOND, waits=(wait(StepKind.SLEEP, NOW - 5 * SECOND),)), Around(runners=runners))
     assert found.kind is Why.DUE

@@ -39,6 +39,11 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default $.Chart.AppVersion $image.tag }}{{ end -}}
 {{- end }}
 
+{{/* The ClusterRole and ClusterRoleBinding of gateways that ask about tokens; empty where they don't. */}}
+{{- define "stepwell.reviewers" -}}
+{{- if and .Values.gateway.kubernetesTokens (not .Values.watchNamespaces) }}{{ include "stepwell.clusterName" . }}-gateway{{ end -}}
+{{- end }}
+
 {{/* The Secret with the administrator's address; empty where there is none. */}}
 {{- define "stepwell.adminSecret" -}}
 {{- if and .Values.evaluationStore.enabled .Values.store.adminSecret -}}

@@ -44,6 +44,17 @@ Secrets are read and written by name; listing them, which would show every passw
 - apiGroups: [authorization.k8s.io]
   resources: [selfsubjectaccessreviews]
   verbs: [create]
+{{- if include "stepwell.reviewers" . }}
+# The gateways of all namespaces are subjects of this one binding, of this one role, and the operator may change no other.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterrolebindings]
+  resourceNames: [{{ include "stepwell.reviewers" . }}]
+  verbs: [get, update]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterroles]
+  resourceNames: [{{ include "stepwell.reviewers" . }}]
+  verbs: [bind]
+{{- end }}
 {{- end }}
 
 {{/* (list $ "name" "service account"): what a binding ends with. */}}

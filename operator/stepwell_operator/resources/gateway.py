@@ -22,7 +22,10 @@ PORT = 8288
 
 @dataclass(frozen=True, slots=True)
 class GatewaySpec:
-    """Whose gateway, with what. `store_digest` changes when the store's address does."""
+    """Whose gateway, with what. `store_digest` changes when the store's address does.
+
+    `tokens`: it asks the API server about them.
+    """
 
     namespace: str
     store: str
@@ -31,6 +34,7 @@ class GatewaySpec:
     pull_policy: str
     replicas: int
     network_policy: bool
+    tokens: bool = False
 
     @property
     def name(self) -> str:
@@ -119,8 +123,10 @@ def _deployment(spec: GatewaySpec, owners: list[Document]) -> Document:
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [TMP_MOUNT],
     }
+    if spec.tokens:
+        container["env"].append(plain_env("STEPWELL_KUBERNETES_TOKENS", "1"))
     pod: Document = {
-        "automountServiceAccountToken": False,
+        "automountServiceAccountToken": spec.tokens,
         "enableServiceLinks": False,
         "serviceAccountName": spec.name,
         "securityContext": POD_SECURITY,

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import typer
 
 from stepwell.errors import NotReachable, StepwellError
-from stepwell.settings import client_settings
+from stepwell.settings import client_settings, path_key
 
 SECONDS = 30
 FIRST_LOOK = 0.05
@@ -79,7 +79,7 @@ class Api:
 
     def send(self, event: dict[str, Any]) -> dict[str, Any]:
         """Send one event."""
-        return self.ask("POST", f"/e/{part(self.key or 'none')}", event)
+        return self.ask("POST", f"/e/{part(path_key(self.key))}", event)
 
     def runs_of(self, event_id: str) -> list[dict[str, Any]]:
         """The runs that an event started."""

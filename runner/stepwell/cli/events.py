@@ -46,9 +46,12 @@ def get(event: EventId, json: Json = False, url: Url = None, key: Key = None) ->
     line(f"name      {shown['name']}")
     line(f"received  {time_of(shown['received_at'])}")
     line(f"data      {brief(shown['data'], 2000)}")
-    line()
-    rows = [[one["function_id"], one["decision"], one["run_id"] or one["detail"] or ""] for one in shown["functions"]]
-    if rows:
-        table(["FUNCTION", "DECISION", "RUN OR REASON"], rows)
-    else:
-        line("no function started: none has a trigger that matches it")
+    line(f"why       {shown['why']['sentence']}")
+    if shown["why"]["until"]:
+        line(f"until     {time_of(shown['why']['until'])}")
+    line(f"next      {shown['why']['next']}")
+    for one in shown["functions"]:
+        line()
+        line(f"{one['function_id']}: {one['decision']}" + (f" run {one['run_id']}" if one["run_id"] else ""))
+        if one["detail"]:
+            line(f"    {one['detail']}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from stepwell import values
+from stepwell.engine.trace import parse_traceparent
 from stepwell.errors import SpecError
 from stepwell.ids import Ids, check_event_id
 from stepwell.store.records import EventRow
@@ -26,13 +27,18 @@ SYSTEM_PREFIX = "stepwell/function."
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event offered by somebody. `ts` is ms since 1970; a `ts` in the future delays the runs that it starts."""
+    """An event offered by somebody. `ts` is ms since 1970; a `ts` in the future delays the runs that it starts.
+
+    `traceparent` is the span that sent it (W3C Trace Context); it is kept with the event and is no part of what was said, so the
+    same event may come again from another span.
+    """
 
     name: str
     data: Mapping[str, Any]
     id: str | None = None
     ts: int | None = None
     v: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,13 @@ def parse_event(obj: object, path: str = "event") -> NewEvent:
         id=_id(event.get("id"), f"{path}.id"),
         ts=_ts(event.get("ts"), f"{path}.ts"),
         v=_version(event.get("v"), f"{path}.v"),
+        traceparent=traceparent_of(event.get("traceparent")),
     )
+
+
+def traceparent_of(value: object) -> str | None:
+    """A traceparent, or None for what is none: a broken one never costs an event."""
+    return value if isinstance(value, str) and parse_traceparent(value) is not None else None
 
 
 def refuse_ours(events: Sequence[NewEvent]) -> None:
@@ -81,6 +93,8 @@ def make_fact(event: NewEvent, now: int, ids: Ids) -> Fact:
     ts = event.ts if event.ts is not None else now // 1000
     event_id = event.id or ids.ulid(now // 1000)
     document: dict[str, Any] = {"id": event_id, **said, "ts": ts}
+    if event.traceparent is not None:
+        document["traceparent"] = event.traceparent
     data = values.encode(document, "event")
     values.check_size(f"event {event.name!r}", len(data), values.MAX_EVENT)
     digest = hashlib.sha256(values.canonical(said)).digest()
@@ -113,7 +127,7 @@ def _id(value: object, path: str) -> str | None:
 
 
 def _ts(value: object, path: str) -> int | None:
-    if value is None or value == 0:
+    if value is None or (value == 0 and not isinstance(value, bool)):
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not EARLIEST_TS <= value <= LATEST_TS:
         raise SpecError("ts is a whole number of milliseconds since 1970, between 1980 and 2100", path)

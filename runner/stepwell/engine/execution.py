@@ -24,6 +24,7 @@ from stepwell.engine.events import Fact
 from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.retry import consists_of, next_try
 from stepwell.engine.run import RunStatus
+from stepwell.engine.trace import Tracer, execution_span
 from stepwell.errors import NonRetriableError, StepError, StepMisuse, StoreError, TooLarge
 from stepwell.ids import Ids
 from stepwell.metrics import FunctionMetrics
@@ -78,6 +79,7 @@ class Deps:
     """Told where a run is dropped that the store may still hold leased to this runner."""
     in_thread: Callable[[Callable[[], object]], Awaitable[object]]
     timer_fired: Callable[[float], None]
+    tracer: Tracer | None = None
 
 
 class Code(Protocol):
@@ -184,9 +186,11 @@ class Execution:
         self.began = deps.clock.now()
         self.wrote_at = self.began
         self.parked_at = self.began
+        self.leased_at = self.began
         self._writing = False
         self._then: Park | End | None = None
         self._in_write: Unwritten | None = None
+        self._error: str | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._activity = 0
         self._checking = False
@@ -239,6 +243,7 @@ class Execution:
     def _failed(self, error: BaseException) -> Park | End:
         """What becomes of a run whose code raised between steps: another try later, or its end."""
         now = self.deps.clock.now()
+        self._error = type(error).__name__
         fresh = self.claimed.attempt_steps == len(self.memo)
         attempt = self.claimed.attempt if fresh else 0
         spec = self.code.spec
@@ -276,6 +281,7 @@ class Execution:
         """The run is over, or (`fenced`) somebody else's: stop at once, write nothing more."""
         if not self.is_over:
             self.cut_off_as = "fenced" if fenced else "cancelled"
+            self._trace("lost")
             self.put_away()
             self.deps.over(self, None)
 
@@ -518,9 +524,11 @@ class Execution:
             return
         self._settle_steps(todo, done)
         if isinstance(then, End):
+            self._trace(then.status.value)
             self.is_over = True
             self.deps.over(self, then)
         elif then is not None:
+            self._trace(then.state.name.lower())
             self.leased = False
             self.parked_at = done.now
             self.deps.released(self, then)
@@ -575,6 +583,7 @@ class Execution:
         if self.is_over:
             return
         if self.spoiled:
+            self._trace("refused")
             self.put_away()
             self.deps.doubt()
             self.deps.over(self, None)
@@ -585,6 +594,12 @@ class Execution:
             self.memo.pop((row.step_id, row.occurrence), None)
         self.unwritten = Unwritten()
         self._write(self._failed(error))
+
+    def _trace(self, outcome: str) -> None:
+        """Tell of the execution that is over; one without its lease was told of when it gave that back."""
+        error, self._error = self._error, None
+        if self.deps.tracer is not None and self.leased:
+            self.deps.tracer.emit(execution_span(self.claimed, self.leased_at, self.deps.clock.now(), outcome, error))
 
     def _wake_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -599,6 +614,7 @@ class Execution:
         self.claimed = claimed
         self.epoch = claimed.epoch
         self.leased = True
+        self.leased_at = self.deps.clock.now()
         self._wake_waiters()
         if claimed.inbox != self.inbox:
             self.deps.refresh(self)

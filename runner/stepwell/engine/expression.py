@@ -40,6 +40,7 @@ __all__ = [
     "compile_key",
     "match_key",
     "split_equality",
+    "terms",
     "value_at",
 ]
 
@@ -92,6 +93,12 @@ def split_equality(text: str) -> Split:
         return Split(None, text)
     rest = [_text(text, term) for place, term in enumerate(terms) if place != chosen]
     return Split(keys[chosen], " && ".join(rest) or None)
+
+
+def terms(text: str) -> list[str]:
+    """The terms that `&&` joins at the top level of a text, in order; the text alone where something binds weaker there."""
+    found = [term for term in _terms(text, tokenize(text)) if term]
+    return [_text(text, term) for term in found] if len(found) > 1 else [text]
 
 
 def match_key(name: str, path: str, value: object) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from stepwell.engine.events import SYSTEM_PREFIX
 from stepwell.engine.trigger import TriggerIndex, native_name
 from stepwell.spec.function import FunctionSpec
-from stepwell.store.records import FunctionRow, Limit, Registry, ScheduleRow
+from stepwell.store.records import FunctionRow, Limit, PauseRow, Registry, ScheduleRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class KnownRegistry:
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """For each event name: the paths whose values are the keys of waits."""
     schedules: tuple[ScheduleRow, ...] = ()
+    pauses: Mapping[str, PauseRow] = field(default_factory=dict[str, PauseRow])
+    """Functions whose runs wait, and because of whom."""
 
     @cached_property
     def index(self) -> TriggerIndex:
@@ -75,12 +77,13 @@ def parse(registry: Registry, before: KnownRegistry) -> KnownRegistry:
         resting={one.row.function_id: one for one in known if not one.row.active},
         paths={name: tuple(found) for name, found in paths.items()},
         schedules=registry.schedules,
+        pauses={one.function_id: one for one in registry.pauses},
     )
 
 
 def _known(row: FunctionRow, before: KnownRegistry) -> Known:
     known = before.known(row.function_id)
-    if known is not None and known.row == row:
+    if known is not None and known.row == row and known.row.since == row.since:
         return known
     if known is not None and known.row.spec == row.spec:
         return Known(row, known.spec)

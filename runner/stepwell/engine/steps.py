@@ -8,13 +8,13 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from stepwell import ids as identity
 from stepwell import log, values
-from stepwell.engine import dispatch
+from stepwell.engine import dispatch, trace
 from stepwell.engine.crashpoint import NAME, crashpoint
 from stepwell.engine.events import INVOKED, NewEvent, check_name, make_fact
 from stepwell.engine.execution import PUT_AWAY, Execution, Key, Lost, Pass, recorded_as
@@ -221,7 +221,7 @@ async def send_event(passing: Pass, step_id: str, events: Sequence[NewEvent]) ->
     now = execution.deps.clock.now()
     facts = [
         make_fact(
-            event if event.id else NewEvent(event.name, event.data, _event_id(execution, key, place), event.ts, event.v),
+            replace(event, id=event.id or _event_id(execution, key, place), traceparent=_sender(execution)),
             now,
             execution.deps.ids,
         )
@@ -266,7 +266,7 @@ async def invoke(passing: Pass, step_id: str, target: str, data: Mapping[str, An
     length = _microseconds(timeout)
     _check_length(step_id, length)
     event_id = _event_id(execution, key, 0)
-    fact = make_fact(NewEvent(INVOKED, data, event_id), now, execution.deps.ids)
+    fact = make_fact(NewEvent(INVOKED, data, event_id, traceparent=_sender(execution)), now, execution.deps.ids)
     run_id = identity.run_id(target, event_id, now // 1000)
     made = dispatch.Plan()
     execution.unwritten.starts.append(
@@ -307,6 +307,9 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
         crashpoint("body-after")
     _still_open(passing)
     ended = execution.deps.clock.now()
+    if execution.deps.tracer is not None:
+        error = None if isinstance(outcome, bytes) else type(outcome).__name__
+        execution.deps.tracer.emit(trace.attempt_span(execution.claimed, key, attempt, (started, ended), error))
     if isinstance(outcome, bytes):
         execution.unwritten.tried.append((key[0], "ok", (ended - started) / 1e6))
         row = StepRow(*key, StepKind.RUN, ok=True, value=outcome, attempts=attempt + 1, started=started, ended=ended)
@@ -333,23 +336,33 @@ async def _outcome(passing: Pass, key: Key, body: Body, attempt: int) -> bytes |
 
 async def _call(passing: Pass, key: Key, body: Body, attempt: int) -> bytes:
     execution = passing.execution
-    scope = log.Scope(execution.run_id, execution.claimed.function_id, key[0], attempt, _never)
+    tracer = execution.deps.tracer
+    place = trace.attempt_place(execution.run_id, execution.epoch, key, attempt) if tracer is not None else None
+    in_hex = place.in_hex if place is not None else None
+    scope = log.Scope(execution.run_id, execution.claimed.function_id, key[0], attempt, _never, execution.epoch, in_hex)
     scoped = log.current.set(scope)
     info = StepInfo(*key, attempt, execution.run_id, execution.claimed.function_id, log.RunLogger(scope))
     entered = current.set(info)
     passing.attempt = attempt
     try:
-        if body.timeout is None:
-            value = await _value(execution, body)
+        if tracer is None or place is None:
+            value = await _timed(execution, body)
         else:
-            async with asyncio.timeout(body.timeout.total_seconds()):
-                value = await _value(execution, body)
+            with tracer.inside(place):
+                value = await _timed(execution, body)
     finally:
         current.reset(entered)
         log.current.reset(scoped)
     data = values.encode(value, f"step {key[0]!r}: result", body.hint)
     values.check_size(f"result of step {key[0]!r}", len(data), values.MAX_STEP_RESULT)
     return data
+
+
+async def _timed(execution: Execution, body: Body) -> Any:
+    if body.timeout is None:
+        return await _value(execution, body)
+    async with asyncio.timeout(body.timeout.total_seconds()):
+        return await _value(execution, body)
 
 
 async def _value(execution: Execution, body: Body) -> Any:
@@ -480,6 +493,13 @@ def _microseconds(length: timedelta) -> int:
 
 def _event_id(execution: Execution, key: Key, place: int) -> str:
     return f"{execution.run_id}.{values.digest(key[0].encode())[:12]}.{key[1]}.{place}"
+
+
+def _sender(execution: Execution) -> str | None:
+    """The execution that sends, as an event carries it; None while there are no traces."""
+    if execution.deps.tracer is None:
+        return None
+    return trace.execution_place(execution.run_id, execution.epoch).traceparent
 
 
 def _never() -> bool:

@@ -84,7 +84,11 @@ def matches(triggers: Sequence[EventTrigger], activation: Activation) -> Match:
 
 def is_for(trigger: EventTrigger, name: str) -> bool:
     """Whether the trigger is for events of this name, by itself or as a wildcard."""
-    wanted = native_name(trigger.event)
+    return covers(native_name(trigger.event), name)
+
+
+def covers(wanted: str, name: str) -> bool:
+    """Whether this is the name, or a wildcard that stands for it."""
     return name.startswith(wanted[:-1]) and len(name) > len(wanted) - 1 if wanted.endswith("*") else name == wanted
 
 

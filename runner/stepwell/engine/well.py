@@ -13,10 +13,10 @@ from stepwell.engine import dispatch
 from stepwell.engine.committer import Committer, Done, Hooks, Op
 from stepwell.engine.endings import ending_facts
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
-from stepwell.engine.expression import Activation, Expression, compile_expression
 from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
 from stepwell.engine.run import RunStatus
+from stepwell.engine.trace import Tracer
 from stepwell.errors import StoreError, StoreUnavailable, Unknown
 from stepwell.ids import Ids
 from stepwell.metrics import Metrics
@@ -26,10 +26,11 @@ from stepwell.store.records import (
     Cancel,
     Claim,
     EventFate,
+    FunctionRow,
     Overdue,
+    PauseRow,
     Pile,
     PileResult,
-    RunFilter,
     Start,
     StartResult,
     TriggerKind,
@@ -69,6 +70,8 @@ class Well:
             tried=metrics.expression_tried,
         )
         self.committer = Committer(store, clock, self.refresh, self.hooks)
+        self.tracer: Tracer | None = None
+        """Takes the spans of this process's executions; None while there are no traces."""
         self.woke: list[Callable[[Sequence[str], Sequence[str]], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -129,32 +132,6 @@ class Well:
             raise Unknown(f"there is no run {run_id!r}")
         return status
 
-    async def cancel_many(self, which: RunFilter, if_: str | None, by: str) -> int:
-        """Cancel the live runs of a function created in a time span, and for which `if_` holds of their event; how many."""
-        expression = compile_expression(if_, ("event",)) if if_ is not None else None
-        count = 0
-        which = replace(which, created_before=which.created_before or self.clock.now() + 1)  # what is started meanwhile goes on
-        # A run that changes its status meanwhile may slip past one look, so that the last of them has to find none.
-        while found := await self._cancel_seen(which, expression, by):
-            count += found
-        return count
-
-    async def _cancel_seen(self, which: RunFilter, expression: Expression | None, by: str) -> int:
-        count = 0
-        for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SLEEPING, RunStatus.WAITING):
-            before: str | None = None
-            while True:
-                page = RunFilter(which.function_id, status, None, before, 200, which.created_after, which.created_before)
-                rows = await self.store.runs(page)
-                for row in rows:
-                    event = values.decode(row.input)[0]
-                    if expression is None or expression.test(Activation(event)).matched:
-                        count += await self.cancel(row.run_id, by) is RunStatus.CANCELLED
-                if len(rows) < page.limit:
-                    break
-                before = rows[-1].run_id
-        return count
-
     async def rerun(self, run_id: str) -> str:
         """Start a new run from an old one's events, linked to it; the new run's id."""
         row = await self.store.run(run_id)
@@ -163,7 +140,9 @@ class Well:
         known = self._known(row.function_id)
         now = self.clock.now()
         facts = tuple(
-            make_fact(NewEvent(one["name"], one["data"], one["id"], one.get("ts"), one.get("v")), now, self.ids)
+            make_fact(
+                NewEvent(one["name"], one["data"], one["id"], one.get("ts"), one.get("v"), one.get("traceparent")), now, self.ids
+            )
             for one in values.decode(row.input)
         )
         occasion = dispatch.Occasion(TriggerKind.RERUN, now, now)
@@ -190,14 +169,34 @@ class Well:
         asked = registration(owner, functions, pool, self.clock.now())
         if asked.listens:
             await self.store.listen(asked.listens)
+        before = await self.refresh()
         await self.store.register(owner, asked.functions, asked.schedules)
         await self.refresh()
+        for row in changed_functions(owner, before, self.registry):
+            tell_change(owner, row)
 
     async def listen(self, name: str, path: str) -> None:
         """Make sure that events of this name are looked up by this path from now on, however long the store is away."""
         if path not in self.registry.paths.get(name, ()):
             await _patiently(lambda: self.store.listen([(name, path)]))
             await _patiently(self.refresh)
+
+    async def pause(self, pause: PauseRow) -> PauseRow:
+        """Have a function's runs wait; the pause that holds, which may be an earlier one. Unknown if there is no function."""
+        if (await self.refresh()).known(pause.function_id) is None:
+            raise Unknown(f"there is no function {pause.function_id!r}")
+        await self.store.pause(pause, self.clock.pinned())
+        return (await self.refresh()).pauses.get(pause.function_id, pause)
+
+    async def resume(self, function_id: str) -> bool:
+        """Let a paused function's runs go on; False if it was not paused."""
+        done = await self.store.resume(function_id, self.clock.pinned())
+        known = (await self.refresh()).known(function_id)
+        if done and known is not None:
+            for wake in self.woke:
+                wake((known.row.pool,), ())
+            self.spawn(self.store.hint(known.row.pool))
+        return done
 
     # --- upkeep ---
 
@@ -303,6 +302,28 @@ class Well:
             there = ", ".join(sorted(self.registry.functions)[:8]) or "none"
             raise Unknown(f"there is no function {function_id!r}; there are: {there}")
         return known
+
+
+def changed_functions(owner: str, before: KnownRegistry, after: KnownRegistry) -> list[FunctionRow]:
+    """What an owner's registration changed: what is new, has another revision or spec, or starts nothing now."""
+    was = {known.row.function_id: known.row for known in before.all}
+    now = {known.row.function_id: known.row for known in after.all}
+    gone = [replace(row, active=False) for name, row in was.items() if row.owner == owner and row.active and name not in now]
+    return [row for name, row in now.items() if row.owner == owner and row != was.get(name)] + gone
+
+
+def tell_change(actor: str, row: FunctionRow) -> None:
+    """The line in the log that goes with the store's audit of a changed function."""
+    verb = "register" if row.active else "retire"
+    structlog.get_logger("stepwell.audit").info(
+        "audit",
+        actor=actor,
+        verb=verb,
+        object=f"functions/{row.function_id}",
+        decision="allowed",
+        request_id=None,
+        detail={"revision": row.revision},
+    )
 
 
 def overdue_error(one: Overdue) -> tuple[bytes, RunStatus]:

@@ -43,10 +43,31 @@ class AlreadyEnded(StepwellError):
     code = "DF0405"
 
 
+class Forbidden(StepwellError):
+    """Whoever asks is known, and may not do this."""
+
+    code = "DF0407"
+
+
+class KeyLimit(StepwellError):
+    """A name has two live keys already, as many as a rotation needs."""
+
+    code = "DF0406"
+
+
+class PausedByManifest(StepwellError):
+    """The function is paused by an annotation of its manifest, which would pause it again."""
+
+    code = "DF0408"
+
+
 STATUSES: tuple[tuple[type[StepwellError], int], ...] = (
     (Unknown, 404),
+    (Forbidden, 403),
     (EventConflict, 409),
     (AlreadyEnded, 409),
+    (KeyLimit, 409),
+    (PausedByManifest, 409),
     (TooLarge, 413),
     (ValueRefused, 400),
     (SpecError, 400),

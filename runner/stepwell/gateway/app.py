@@ -1,5 +1,6 @@
 """The gateway's application: the table of routes behind the gate."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 
@@ -11,12 +12,17 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from stepwell.engine.well import Well
-from stepwell.errors import StepwellError
-from stepwell.gateway.access import Access, Keys, not_admitted
+from stepwell.errors import StepwellError, StoreError
+from stepwell.gateway.access import Access, Caller, NotAdmittedError
 from stepwell.gateway.answers import plain_problem, refusal
-from stepwell.gateway.gate import Gate
+from stepwell.gateway.audit import the_audit
+from stepwell.gateway.doorkeeper import Doorkeeper
+from stepwell.gateway.gate import SAFE_METHODS, Gate
+from stepwell.gateway.rates import Rates
 from stepwell.gateway.routes import ROUTES, Route
 from stepwell.settings import GatewaySettings
+
+MOST_PATH = 200
 
 
 def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
@@ -36,28 +42,24 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     )
     app.state.well = well
     app.state.settings = settings
-    app.state.keys = Keys(settings)
+    app.state.doorkeeper = Doorkeeper(well, settings)
+    app.state.rates = Rates(settings.events_per_second)
     app.state.document = None
     for route in ROUTES:
         _add(app, route)
     app.add_exception_handler(StepwellError, _known_error)
     app.add_exception_handler(RequestValidationError, _not_as_described)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(_NotAdmittedError, _locked)
+    app.add_exception_handler(NotAdmittedError, _locked)
     app.add_middleware(Gate, settings=settings)
     return app
 
 
-class _NotAdmittedError(Exception):
-    def __init__(self, access: Access) -> None:
-        self.access = access
-
-
 def _add(app: FastAPI, route: Route) -> None:
     async def admit(request: Request) -> None:
-        keys: Keys = request.app.state.keys
-        if not keys.admits(route.access, request):
-            raise _NotAdmittedError(route.access)
+        doorkeeper: Doorkeeper = request.app.state.doorkeeper
+        request.state.access = route.access
+        request.state.caller = await doorkeeper.admit(route.access, route.right, request)
 
     name = route.endpoint.__name__
     app.add_api_route(
@@ -78,11 +80,21 @@ async def _known_error(_request: Request, error: Exception) -> Response:
 
 
 async def _locked(request: Request, error: Exception) -> Response:
-    access = cast("_NotAdmittedError", error).access
-    if access is Access.EVENT_KEY:
+    if request.state.access is Access.EVENT_KEY:
         well: Well = request.app.state.well
         well.metrics.event_received("unauthorized")
-    return not_admitted(access)
+    refused = cast("NotAdmittedError", error)
+    if refused.caller is not None and request.method not in SAFE_METHODS:
+        await _audit_refusal(request, refused.caller)
+    return refused.response()
+
+
+async def _audit_refusal(request: Request, caller: Caller) -> None:
+    """Somebody who is known asked for what they may not: that is written down too, where the store lets us."""
+    request.state.caller = caller
+    with suppress(StoreError):
+        audit = await the_audit(request, request.app.state.well)
+        await audit.note(request.method.lower(), request.url.path[:MOST_PATH], decision="denied")
 
 
 async def _not_as_described(_request: Request, error: Exception) -> Response:
@@ -103,7 +115,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return plain_problem(status, detail, {"Allow": allowed})
     if status == HTTPStatus.NOT_FOUND:
         detail = f"there is nothing at {request.url.path}; GET /openapi.json lists what there is"
-    return plain_problem(status, detail)
+    return plain_problem(status, detail, cast("HTTPException", error).headers)
 
 
 def _methods(request: Request) -> str:

@@ -17,13 +17,22 @@ async def read_json(request: Request, thing: str, most: int, most_list: int = 0)
 
     Raises TooLarge, or HTTPException 400 (no JSON), 408 (too slow) or 415 (another kind).
     """
+    return parse_json(await read_body(request, thing, most, most_list), thing)
+
+
+async def read_body(request: Request, thing: str, most: int, most_list: int = 0) -> bytes:
+    """The body as it was sent, of a request that says it is JSON."""
     _check_kind(request)
     seconds: float = request.app.state.settings.body_seconds
     try:
         async with asyncio.timeout(seconds):
-            body = await _read(request, thing, most, most_list)
+            return await _read(request, thing, most, most_list)
     except TimeoutError:
         raise HTTPException(408, f"the body did not arrive within {seconds:g} s") from None
+
+
+def parse_json(body: bytes, thing: str) -> object:
+    """What a body says."""
     if not body.strip(BLANKS):
         raise HTTPException(400, "the body is empty; it is JSON")
     try:

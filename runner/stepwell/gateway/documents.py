@@ -2,7 +2,7 @@
 
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
 T = TypeVar("T")
 Instant = str
@@ -42,7 +42,7 @@ class EventResult(Document):
     """The fate of one event. Accepted and duplicate ones are stored."""
 
     id: str | None
-    status: Literal["accepted", "duplicate", "conflict", "invalid"]
+    status: Literal["accepted", "duplicate", "conflict", "invalid", "forbidden"]
     error: str | None = None
 
 
@@ -62,13 +62,14 @@ class IngestProblem(Problem):
 
 
 class EventRequest(BaseModel):
-    """One event to send. `ts` is ms since 1970; `id` makes it unique."""
+    """One event to send. `ts` is ms since 1970; `id` makes it unique; `traceparent` is the sender's span, else the header's."""
 
     name: str = Field(min_length=1, max_length=255)
-    data: dict[str, Any] = {}
+    data: dict[str, Any] | None = {}
     id: str | None = None
     ts: int | None = None
     v: str | None = None
+    traceparent: str | None = None
 
 
 class InvokeRequest(BaseModel):
@@ -79,8 +80,11 @@ class InvokeRequest(BaseModel):
     data: dict[str, Any] = {}
 
 
-class CancellationRequest(BaseModel):
-    """Which live runs to cancel: of one function, begun in a span of time, and for which `if` (CEL over `event`) holds."""
+class BulkRequest(BaseModel):
+    """Which runs: of one function, created in a span of time, and for which `if` (CEL over `event`) holds.
+
+    `dry_run`: only count them.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -88,12 +92,33 @@ class CancellationRequest(BaseModel):
     started_after: AwareDatetime | None = None
     started_before: AwareDatetime | None = None
     if_: str | None = Field(default=None, alias="if", max_length=1024)
+    dry_run: StrictBool = False
+
+
+class CancellationRequest(BulkRequest):
+    """Which live runs to cancel; of any live status unless some are named."""
+
+    status: list[Literal["QUEUED", "RUNNING", "SLEEPING", "WAITING"]] = Field(default=[], max_length=4)
+
+
+class RerunRequest(BulkRequest):
+    """Which ended runs to start anew; those that failed unless statuses are named."""
+
+    status: list[Literal["COMPLETED", "FAILED", "CANCELLED", "SKIPPED"]] = Field(default=["FAILED"], min_length=1, max_length=4)
 
 
 class Cancellation(Document):
-    """How many runs were cancelled."""
+    """How many runs were meant, and how many were cancelled: none of them in a dry run."""
 
+    matched: int
     cancelled: int
+
+
+class Reruns(Document):
+    """How many runs were meant, and the new ones: none in a dry run."""
+
+    matched: int
+    run_ids: list[str]
 
 
 class RunRef(Document):
@@ -114,7 +139,9 @@ class CancelledRun(Document):
 class WaitingForDocument(Document):
     """Why a live run isn't moving, since when, until when, and what happens next."""
 
-    kind: Literal["running", "due", "no_runner", "scheduled", "retry", "limit", "sleep", "event", "signal", "run", "several"]
+    kind: Literal[
+        "running", "due", "no_runner", "scheduled", "retry", "limit", "sleep", "event", "signal", "run", "several", "paused"
+    ]
     sentence: str
     since: Instant
     until: Instant | None
@@ -179,12 +206,18 @@ class EventDocument(Document):
     data: dict[str, Any]
     ts: int
     v: str | None = None
+    traceparent: str | None = None
     received_at: Instant
     registry_version: int
 
 
 class Reaction(Document):
-    """What one function did about an event: `started` with its run, or a decision and its reason."""
+    """What one function did about an event: `started` with its run (and what that waits for), or a decision and its reason.
+
+    Decisions: `started`, `skipped` (a duplicate, by idempotency), `not matched`, `expression error`, `inactive`, `other name`
+    (only where no function listens to the event's name), and beside a run that started `idempotency key has no value` and
+    `concurrency key has no value`.
+    """
 
     function_id: str
     decision: str
@@ -192,9 +225,19 @@ class Reaction(Document):
     run_id: str | None
 
 
+class EventWhyDocument(Document):
+    """What an event did in one sentence; `until` is when its runs may begin, where that lies ahead."""
+
+    sentence: str
+    since: Instant
+    until: Instant | None
+    next: str
+
+
 class EventWithFunctions(EventDocument):
     """An event and what it did."""
 
+    why: EventWhyDocument
     functions: list[Reaction]
 
 
@@ -222,6 +265,42 @@ class ScheduleWithLedger(Schedule):
     ledger: list[Tick]
 
 
+class PauseDocument(Document):
+    """Who has a function's runs wait, since when and why; `source` tells whether by the API or by its manifest."""
+
+    by: str
+    since: Instant
+    reason: str
+    source: Literal["API", "MANIFEST"]
+    sentence: str
+
+
+class PauseRequest(BaseModel):
+    """Why a function's runs are to wait. `by` names a person where the key doesn't."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reason: str = Field(default="", max_length=500)
+    by: str | None = Field(default=None, min_length=1, max_length=100)
+
+
+class Resumed(Document):
+    """A function that is not paused any more; `resumed` tells whether it was."""
+
+    function_id: str
+    resumed: bool
+
+
+class FunctionWhyDocument(Document):
+    """What holds a function back, or that nothing does; `since` is null where nothing waits."""
+
+    kind: Literal["ready", "working", "inactive", "paused", "no_runner", "limit", "busy"]
+    sentence: str
+    since: Instant | None
+    until: Instant | None
+    next: str
+
+
 class FunctionDocument(Document):
     """A registered function. One that isn't `active` starts nothing; its runs in flight go on."""
 
@@ -230,6 +309,8 @@ class FunctionDocument(Document):
     pool: str
     owner: str
     active: bool
+    paused: PauseDocument | None
+    why: FunctionWhyDocument
     spec: dict[str, Any]
     schedules: list[Schedule]
 
@@ -238,6 +319,58 @@ class FunctionWithLedger(FunctionDocument):
     """A registered function with its schedules' ledgers."""
 
     schedules: list[ScheduleWithLedger]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class KeyRequest(BaseModel):
+    """A key to make: `events` are the names that it may send, wildcards such as `shop/*` among them, or `*` for all.
+
+    `webhook`: no key to send along, but a secret that signs what is posted to `/hooks/{key_id}`.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field(min_length=1, max_length=63)
+    events: list[str] = Field(default=["*"], min_length=1, max_length=50)
+    webhook: StrictBool = False
+
+
+class KeyDocument(Document):
+    """A key that was given out; what is secret in it was shown once."""
+
+    key_id: str
+    name: str
+    kind: Literal["SEND", "WEBHOOK"]
+    events: list[str]
+    created_at: Instant
+    created_by: str
+    revoked_at: Instant | None
+    revoked_by: str | None
+
+
+class NewKeyDocument(KeyDocument):
+    """A key that was just made: `key` is shown this once."""
+
+    key: str
+
+
+class RevokedKey(Document):
+    """A key that lets nobody in any more."""
+
+    key_id: str
+    revoked: Literal[True]
+
+
+class ActDocument(Document):
+    """A privileged act: who did what to which thing, and whether they were let."""
+
+    id: int
+    at: Instant
+    actor: str
+    verb: str
+    object: str
+    decision: Literal["allowed", "denied"]
+    request_id: str | None
+    detail: dict[str, Any]
 
 
 class Health(Document):

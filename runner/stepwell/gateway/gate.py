@@ -52,9 +52,11 @@ class Gate:
             return plain_problem(
                 403, "without a key the gateway answers to localhost and 127.0.0.1 only; set STEPWELL_KEY to open it"
             )
-        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-            # No id has one, and a store may stumble over it.
+        # No id has a NUL character, and a store may stumble over it.
+        if "\0" in scope["path"]:
             return plain_problem(404, "there is nothing by a name with a NUL character")
+        if b"%00" in scope["query_string"]:
+            return plain_problem(400, "a query has no NUL character")
         if scope["method"] not in SAFE_METHODS and _is_foreign(headers, host):
             return plain_problem(403, "a page of another origin may not change anything here")
         return None

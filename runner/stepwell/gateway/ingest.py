@@ -1,24 +1,31 @@
 """`POST /e/{key}`: events in. A 2xx means that every event of the request is committed."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any, cast
 
-from fastapi import Depends, Request
+from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stepwell import values
-from stepwell.engine.events import NewEvent, make_fact, parse_event, refuse_ours
+from stepwell.engine.events import NewEvent, make_fact, parse_event, refuse_ours, traceparent_of
 from stepwell.engine.well import Receipt, Well
 from stepwell.errors import SpecError, StepwellError, StoreError, TooLarge, ValueRefused
-from stepwell.gateway.answers import EventConflict, json_response, refusal
+from stepwell.gateway.access import Caller
+from stepwell.gateway.answers import EventConflict, Forbidden, json_response, refusal
+from stepwell.gateway.audit import Audit, Books
 from stepwell.gateway.body import read_json
-from stepwell.gateway.parts import the_well
+from stepwell.gateway.parts import OneWell
+from stepwell.gateway.rates import Rates
 from stepwell.ids import Ids
 from stepwell.store.records import EventFate
 
 FATES = {EventFate.ACCEPTED: "accepted", EventFate.DUPLICATE: "duplicate", EventFate.CONFLICT: "conflict"}
+REFUSED = frozenset({"invalid", "conflict", "forbidden"})
+SHOWN_NAMES = 10
 THROWAWAY = Ids()
 """For checking alone; what it makes is never stored."""
 
@@ -36,30 +43,56 @@ class Offered:
         """Its fate in a word."""
         if self.receipt is not None:
             return FATES.get(self.receipt.fate, "conflict")
-        return "invalid"
+        return "forbidden" if isinstance(self.fault, Forbidden) else "invalid"
 
 
-async def ingest(key: str, request: Request, well: Annotated[Well, Depends(the_well)]) -> Response:
+async def ingest(key: str, request: Request, well: OneWell, audit: Books) -> Response:
     """Accept one event or a list of events.
 
     200: every event is stored (`accepted`, or a `duplicate` of one stored before). In a batch each event is judged alone: what is
     good is stored whatever the others are, and `results` tells the fate of each in the order sent. If any was not taken, the
-    answer is a problem document with the same `ids` and `results`: 400 if one is invalid, else 413 if one is too large, else 409
-    if an id was used before with another body. The same request may be sent again any number of times.
+    answer is a problem document with the same `ids` and `results`: 403 if the key may not send one, else 400 if one is invalid,
+    else 413 if one is too large, else 409 if an id was used before with another body. The same request may be sent again any
+    number of times.
     """
     del key  # looked at by the route's access
+    return await take(well, audit.caller, _Body(request), request.app.state.rates, audit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A body that is still to be read."""
+
+    request: Request
+
+    @property
+    def traceparent(self) -> str | None:
+        """The sender's span, for events that name none."""
+        return traceparent_of(self.request.headers.get("traceparent"))
+
+    async def read(self) -> object:
+        """What was sent."""
+        return await read_json(self.request, "request of events", values.MAX_EVENT, values.MAX_BATCH)
+
+
+async def take(well: Well, caller: Caller, given: object, rates: Rates, audit: Audit | None = None) -> Response:
+    """Take in what a caller sends, one event or a list, and tell the fate of each. What may do more than send is audited."""
     began = well.clock.now()
     result = "invalid"
     try:
-        body = await read_json(request, "request of events", values.MAX_EVENT, values.MAX_BATCH)
-        offered = _judge(body)
+        body = await given.read() if isinstance(given, _Body) else given
+        offered = _judge(body, caller, given.traceparent if isinstance(given, _Body) else None)
+        _limit(rates, caller, len(offered), well.clock.now())
+        if audit is not None and caller.is_privileged:
+            names = sorted({one.event.name for one in offered if one.event is not None})
+            await audit.note("send", "events", count=len(offered), names=names[:SHOWN_NAMES])
         await _send(well, offered)
         for one in offered:
             well.metrics.event_received(_result(one))
         response = _answer(offered, alone=not isinstance(body, list))
         result = "accepted" if response.status_code == 200 else _result(_worst(offered))
     except (StepwellError, HTTPException) as error:
-        result = "too_large" if isinstance(error, TooLarge) else "unavailable" if isinstance(error, StoreError) else "invalid"
+        result = _result_of(error)
         well.metrics.event_received(result)
         raise
     finally:
@@ -67,19 +100,36 @@ async def ingest(key: str, request: Request, well: Annotated[Well, Depends(the_w
     return response
 
 
-def _judge(body: object) -> list[Offered]:
+def _limit(rates: Rates, caller: Caller, events: int, now: int) -> None:
+    seconds = rates.take(caller.name, events, now)
+    if seconds:
+        detail = f"this key sends more events than it may; there is room again in {seconds:.1f} s"
+        raise HTTPException(429, detail, {"Retry-After": str(math.ceil(seconds))})
+
+
+def _result_of(error: Exception) -> str:
+    if isinstance(error, HTTPException):
+        return "limited" if error.status_code == HTTPStatus.TOO_MANY_REQUESTS else "invalid"
+    return "too_large" if isinstance(error, TooLarge) else "unavailable" if isinstance(error, StoreError) else "invalid"
+
+
+def _judge(body: object, caller: Caller, traceparent: str | None) -> list[Offered]:
     if not isinstance(body, list):
-        return [_parsed(body, "event")]
+        return [_parsed(body, "event", caller, traceparent)]
     batch = cast("list[object]", body)
     if len(batch) > values.MAX_BATCH_EVENTS:
         raise TooLarge(f"{len(batch)} events in one request; at most {values.MAX_BATCH_EVENTS}")
-    return [_parsed(item, f"events[{place}]") for place, item in enumerate(batch)]
+    return [_parsed(item, f"events[{place}]", caller, traceparent) for place, item in enumerate(batch)]
 
 
-def _parsed(item: object, path: str) -> Offered:
+def _parsed(item: object, path: str, caller: Caller, traceparent: str | None) -> Offered:
+    """An event of its own span, or of the request's; a fault if it is none, or not this caller's to send."""
     try:
         event = parse_event(item, path)
+        event = replace(event, traceparent=event.traceparent or traceparent) if traceparent is not None else event
         refuse_ours([event])
+        if not caller.may_send(event.name):
+            return Offered(None, Forbidden(f"{path}: this key may not send {event.name!r}; it is for {', '.join(caller.events)}"))
     except (SpecError, ValueRefused, TooLarge) as fault:
         return Offered(None, fault)
     return Offered(event)
@@ -116,7 +166,7 @@ def _fault(event: NewEvent | None) -> StepwellError | None:
 def _answer(offered: Sequence[Offered], *, alone: bool) -> Response:
     ids = [one.receipt.id for one in offered if one.receipt is not None and one.receipt.fate is not EventFate.CONFLICT]
     results = [_told(one) for one in offered]
-    bad = [one for one in offered if one.status in {"invalid", "conflict"}]
+    bad = [one for one in offered if one.status in REFUSED]
     if not bad:
         return json_response({"ids": ids, "status": 200, "results": results}, 200)
     error = _error(_worst(offered))
@@ -131,7 +181,7 @@ def _answer(offered: Sequence[Offered], *, alone: bool) -> Response:
 def _told(one: Offered) -> dict[str, Any]:
     event_id = one.receipt.id if one.receipt is not None else one.event.id if one.event is not None else None
     told: dict[str, Any] = {"id": event_id, "status": one.status}
-    if one.status in {"invalid", "conflict"}:
+    if one.status in REFUSED:
         told["error"] = str(_error(one))
     return told
 
@@ -153,9 +203,13 @@ def _badness(one: Offered) -> int:
             return 1 if one.status == "conflict" else 0
         case TooLarge():
             return 2
+        case Forbidden():
+            return 4
         case _:
             return 3
 
 
 def _result(one: Offered) -> str:
+    if isinstance(one.fault, Forbidden):
+        return "unauthorized"
     return "too_large" if isinstance(one.fault, TooLarge) else one.status

@@ -14,10 +14,12 @@ from stepwell.gateway.documents import IngestProblem, Problem
 if TYPE_CHECKING:
     from stepwell.gateway.routes import Route
 
+SENDING = ("/e/{key}", "/hooks/{key_id}")
 REFS = "#/components/schemas/{model}"
 SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.ANYONE: [],
     Access.EVENT_KEY: [],
+    Access.SIGNATURE: [],
     Access.API_KEY: [{"key": []}],
 }
 
@@ -69,7 +71,7 @@ def _responses(route: "Route", schemas: _Schemas) -> dict[str, Any]:
         for status, model in route.answers.items()
     }
     for status in _problems(route):
-        model = IngestProblem if route.path == "/e/{key}" and status in {400, 409, 413} else Problem
+        model = IngestProblem if route.path in SENDING and status in {400, 403, 409, 413} else Problem
         told[str(status)] = {
             "description": HTTPStatus(status).phrase,
             "content": {"application/problem+json": {"schema": schemas.of(model)}},

@@ -9,7 +9,7 @@ from stepwell.engine.well import Well
 from stepwell.errors import StoreUnavailable
 from stepwell.gateway.answers import NO_STORE, answer, json_response
 from stepwell.gateway.openapi import describe
-from stepwell.gateway.reads import OneWell
+from stepwell.gateway.parts import OneWell
 
 PATIENCE = 2.0
 

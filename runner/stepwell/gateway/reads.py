@@ -1,30 +1,32 @@
 """Routes that answer questions. They read the rows that the engine writes; nothing here lags behind."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import Unknown
 from stepwell.gateway.answers import answer, make_cursor, page, read_cursor
-from stepwell.gateway.parts import Cursor, Limit, explain, must_find, the_well
+from stepwell.gateway.explain import explain_event, explain_functions, explain_run
+from stepwell.gateway.parts import Cursor, Limit, OneWell, must_find
 from stepwell.gateway.views import (
     event_view,
+    event_with_functions,
     function_view,
     open_view,
-    reactions,
+    pause_view,
     run_in_list,
     run_view,
     schedule_view,
     step_view,
     tick_view,
 )
-from stepwell.store.records import Registry, RunFilter, ScheduleRow, StepKind
+from stepwell.store.records import FunctionRow, Registry, RunFilter, ScheduleRow, StepKind
+from stepwell.why import event_why
 
 LEDGER_ROWS = 20
-OneWell = Annotated[Well, Depends(the_well)]
 Status = Annotated[
     str | None,
     Query(description="One of the run's statuses, in either case.", pattern=f"^(?i:{'|'.join(RunStatus)})$"),
@@ -46,7 +48,7 @@ async def list_runs(
 async def get_run(run_id: str, well: OneWell) -> Response:
     """Show one run; while it lives `waiting_for` says why it isn't moving, since when, and what happens next."""
     run = await must_find(well, run_id)
-    return answer(run_view(run, await explain(well, run)), well.clock.now())
+    return answer(run_view(run, await explain_run(well, run)), well.clock.now())
 
 
 async def get_steps(run_id: str, well: OneWell) -> Response:
@@ -73,13 +75,16 @@ async def list_events(
 
 
 async def get_event(event_id: str, well: OneWell) -> Response:
-    """Show one event and, in `functions`, what it did: the runs it started, and why another function did not start."""
+    """Show one event and, in `functions`, what it did: the runs it started, and why another function did not start.
+
+    `why` says it in one sentence. What was not recorded when the event came in is worked out with the functions of now, and says
+    so where one may have been another then.
+    """
     event = await well.store.event(event_id)
     if event is None:
         raise Unknown(f"there is no event {event_id!r}")
-    runs = await well.store.runs(RunFilter(event_id=event_id, limit=200))
-    decisions = await well.store.decisions(event_id)
-    return answer({**event_view(event), "functions": reactions(event, runs, decisions, well.registry)}, well.clock.now())
+    found = await explain_event(well, event)
+    return answer(event_with_functions(event, found, event_why(event, found, well.clock.now())), well.clock.now())
 
 
 async def get_event_runs(event_id: str, well: OneWell, limit: Limit = 20, cursor: Cursor = None) -> Response:
@@ -90,17 +95,27 @@ async def get_event_runs(event_id: str, well: OneWell, limit: Limit = 20, cursor
 
 
 async def list_functions(well: OneWell, limit: Limit = 100, cursor: Cursor = None) -> Response:
-    """List the registered functions by id, with their configuration and schedules."""
+    """List the registered functions by id: configuration, schedules, and in `why` what holds one back, or that nothing does."""
     registry = await well.store.registry()
     after = read_cursor(cursor) or ""
     rows = sorted((row for row in registry.functions if row.function_id > after), key=lambda row: row.function_id)
     more = make_cursor(rows[limit - 1].function_id) if len(rows) > limit else None
-    views = [function_view(row, [schedule_view(one) for one in _schedules(registry, row.function_id)]) for row in rows[:limit]]
+    shown = rows[:limit]
+    why = await explain_functions(well, shown, registry)
+    views = [
+        function_view(
+            row,
+            why[row.function_id],
+            [schedule_view(one) for one in _schedules(registry, row.function_id)],
+            _paused(registry, row, well),
+        )
+        for row in shown
+    ]
     return page(views, well.clock.now(), more)
 
 
 async def get_function(function_id: str, well: OneWell) -> Response:
-    """Show one function, and for each of its schedules the last lines of the cron ledger."""
+    """Show one function, what holds it back, and for each of its schedules the last lines of the cron ledger."""
     registry = await well.store.registry()
     row = next((row for row in registry.functions if row.function_id == function_id), None)
     if row is None:
@@ -109,7 +124,8 @@ async def get_function(function_id: str, well: OneWell) -> Response:
         {**schedule_view(one), "ledger": [tick_view(tick) for tick in await well.store.ledger(one.schedule_id, LEDGER_ROWS)]}
         for one in _schedules(registry, function_id)
     ]
-    return answer(function_view(row, schedules), well.clock.now())
+    why = await explain_functions(well, [row], registry)
+    return answer(function_view(row, why[function_id], schedules, _paused(registry, row, well)), well.clock.now())
 
 
 async def _page_of_runs(well: Well, which: RunFilter) -> Response:
@@ -122,3 +138,7 @@ async def _page_of_runs(well: Well, which: RunFilter) -> Response:
 
 def _schedules(registry: Registry, function_id: str) -> list[ScheduleRow]:
     return [one for one in registry.schedules if one.function_id == function_id]
+
+
+def _paused(registry: Registry, row: FunctionRow, well: Well) -> dict[str, Any] | None:
+    return pause_view(next((one for one in registry.pauses if one.function_id == row.function_id), None), well.clock.now())

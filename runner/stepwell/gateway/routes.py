@@ -6,15 +6,18 @@ from typing import Any
 
 from starlette.responses import Response
 
-from stepwell.gateway import acts, documents, ingest, probes, reads
-from stepwell.gateway.access import Access
+from stepwell.gateway import acts, audit, documents, hooks, ingest, keys, pauses, probes, reads
+from stepwell.gateway.access import Access, Right
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route. `answers` gives the document of each 2xx status, `body` that of the request, `problems` its own 4xx statuses."""
+    """One route. `right` is what it takes of whoever asks with a token.
+
+    `answers` gives the document of each 2xx status, `body` that of the request, `problems` its own 4xx statuses.
+    """
 
     method: str
     path: str
@@ -24,11 +27,21 @@ class Route:
     body: Any = None
     problems: tuple[int, ...] = ()
     kind: str = "application/json"
+    right: Right | None = None
 
 
 def _data(model: Any) -> Any:
     return documents.Answer[model]
 
+
+def _read(path: str, endpoint: Endpoint, model: Any, right: Right) -> Route:
+    """A question; for one thing by its id the answer may be that there is none."""
+    problems = (404,) if "{" in path else ()
+    return Route("GET", path, Access.API_KEY, endpoint, {200: _data(model)}, None, problems, right=right)
+
+
+FUNCTIONS, EVENTS, RUNS = "", "events", "runs"
+JSON_BODY = (408, 413, 415)
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -38,34 +51,44 @@ ROUTES: tuple[Route, ...] = (
         ingest.ingest,
         {200: documents.Ingested},
         documents.EventRequest | list[documents.EventRequest],
-        (400, 408, 409, 413, 415),
-    ),
-    Route("GET", "/v1/events", Access.API_KEY, reads.list_events, {200: _data(list[documents.EventDocument])}),
-    Route(
-        "GET", "/v1/events/{event_id}", Access.API_KEY, reads.get_event, {200: _data(documents.EventWithFunctions)}, None, (404,)
+        (400, 409, 429, *JSON_BODY),
+        right=Right("create", EVENTS),
     ),
     Route(
-        "GET",
-        "/v1/events/{event_id}/runs",
+        "POST",
+        "/hooks/{key_id}",
+        Access.SIGNATURE,
+        hooks.receive_hook,
+        {200: documents.Ingested},
+        Any,
+        (400, 401, 409, 429, *JSON_BODY),
+    ),
+    _read("/v1/events", reads.list_events, list[documents.EventDocument], Right("list", EVENTS)),
+    _read("/v1/events/{event_id}", reads.get_event, documents.EventWithFunctions, Right("get", EVENTS)),
+    _read("/v1/events/{event_id}/runs", reads.get_event_runs, list[documents.RunInList], Right("list", RUNS)),
+    _read("/v1/runs", reads.list_runs, list[documents.RunInList], Right("list", RUNS)),
+    _read("/v1/runs/{run_id}", reads.get_run, documents.RunDocument, Right("get", RUNS)),
+    Route(
+        "DELETE",
+        "/v1/runs/{run_id}",
         Access.API_KEY,
-        reads.get_event_runs,
-        {200: _data(list[documents.RunInList])},
+        acts.cancel_run,
+        {200: _data(documents.CancelledRun)},
+        None,
+        (404, 409),
+        right=Right("delete", RUNS),
+    ),
+    _read("/v1/runs/{run_id}/steps", reads.get_steps, list[documents.StepDocument], Right("get", RUNS)),
+    Route(
+        "POST",
+        "/v1/runs/{run_id}/rerun",
+        Access.API_KEY,
+        acts.rerun,
+        {201: _data(documents.RunRef)},
         None,
         (404,),
+        right=Right("create", RUNS),
     ),
-    Route("GET", "/v1/runs", Access.API_KEY, reads.list_runs, {200: _data(list[documents.RunInList])}),
-    Route("GET", "/v1/runs/{run_id}", Access.API_KEY, reads.get_run, {200: _data(documents.RunDocument)}, None, (404,)),
-    Route("DELETE", "/v1/runs/{run_id}", Access.API_KEY, acts.cancel_run, {200: _data(documents.CancelledRun)}, None, (404, 409)),
-    Route(
-        "GET",
-        "/v1/runs/{run_id}/steps",
-        Access.API_KEY,
-        reads.get_steps,
-        {200: _data(list[documents.StepDocument])},
-        None,
-        (404,),
-    ),
-    Route("POST", "/v1/runs/{run_id}/rerun", Access.API_KEY, acts.rerun, {201: _data(documents.RunRef)}, None, (404,)),
     Route(
         "POST",
         "/v1/cancellations",
@@ -73,7 +96,18 @@ ROUTES: tuple[Route, ...] = (
         acts.cancel_many,
         {200: _data(documents.Cancellation)},
         documents.CancellationRequest,
-        (404, 408, 413, 415),
+        (404, *JSON_BODY),
+        right=Right("delete", RUNS),
+    ),
+    Route(
+        "POST",
+        "/v1/reruns",
+        Access.API_KEY,
+        acts.rerun_many,
+        {200: _data(documents.Reruns)},
+        documents.RerunRequest,
+        (404, *JSON_BODY),
+        right=Right("create", RUNS),
     ),
     Route(
         "POST",
@@ -82,21 +116,56 @@ ROUTES: tuple[Route, ...] = (
         acts.invoke,
         {201: _data(documents.RunRef), 200: _data(documents.RunDocument), 202: _data(documents.RunDocument)},
         documents.InvokeRequest,
-        (404, 408, 413, 415),
+        (404, *JSON_BODY),
+        right=Right("create", RUNS),
     ),
-    Route("GET", "/v1/functions", Access.API_KEY, reads.list_functions, {200: _data(list[documents.FunctionDocument])}),
+    _read("/v1/functions", reads.list_functions, list[documents.FunctionDocument], Right("list", FUNCTIONS)),
+    _read("/v1/functions/{function_id}", reads.get_function, documents.FunctionWithLedger, Right("get", FUNCTIONS)),
     Route(
-        "GET",
-        "/v1/functions/{function_id}",
+        "POST",
+        "/v1/functions/{function_id}/pause",
         Access.API_KEY,
-        reads.get_function,
-        {200: _data(documents.FunctionWithLedger)},
+        pauses.pause_function,
+        {200: _data(documents.PauseDocument)},
+        documents.PauseRequest,
+        (404, *JSON_BODY),
+        right=Right("update", RUNS),
+    ),
+    Route(
+        "POST",
+        "/v1/functions/{function_id}/resume",
+        Access.API_KEY,
+        pauses.resume_function,
+        {200: _data(documents.Resumed)},
+        None,
+        (404, 409),
+        right=Right("update", RUNS),
+    ),
+    _read("/v1/keys", keys.list_keys, list[documents.KeyDocument], Right("list", "keys")),
+    Route(
+        "POST",
+        "/v1/keys",
+        Access.API_KEY,
+        keys.create_key,
+        {201: _data(documents.NewKeyDocument)},
+        documents.KeyRequest,
+        (409, *JSON_BODY),
+        right=Right("create", "keys"),
+    ),
+    Route(
+        "DELETE",
+        "/v1/keys/{key_id}",
+        Access.API_KEY,
+        keys.revoke_key,
+        {200: _data(documents.RevokedKey)},
         None,
         (404,),
+        right=Right("delete", "keys"),
     ),
+    _read("/v1/audit", audit.list_audit, list[documents.ActDocument], Right("list", "audit")),
     Route("GET", "/health", Access.ANYONE, probes.health, {200: _data(documents.Health)}),
     Route("GET", "/ready", Access.ANYONE, probes.ready, {200: _data(documents.Readiness)}),
-    Route("GET", "/metrics", Access.API_KEY, probes.metrics, {200: str}, kind="text/plain"),
-    Route("GET", "/openapi.json", Access.API_KEY, probes.openapi, {200: dict[str, Any]}),
+    Route("GET", "/metrics", Access.API_KEY, probes.metrics, {200: str}, kind="text/plain", right=Right("get", "metrics")),
+    Route("GET", "/openapi.json", Access.API_KEY, probes.openapi, {200: dict[str, Any]}, right=Right("list", FUNCTIONS)),
 )
 """Every route there is. One that is not in this table does not exist."""

@@ -16,6 +16,7 @@ from stepwell.engine.well import Well
 from stepwell.errors import StepwellError, StoreUnavailable
 from stepwell.gateway import probes
 from stepwell.gateway.answers import json_response, refusal
+from stepwell.gateway.connections import Limits, limits_here, protocol
 from stepwell.settings import SettingsError
 
 BACKLOG = 2048
@@ -39,7 +40,7 @@ def address(listener: socket.socket) -> str:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncGenerator[None]:
+async def serving(app: ASGIApp, listener: socket.socket, limits: Limits | None = None) -> AsyncGenerator[None]:
     """Serve for as long as the block lasts; at its end answer what has been asked, for at most five seconds."""
     config = uvicorn.Config(
         app,
@@ -51,7 +52,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncGenerator[None]
         ws="none",
         timeout_keep_alive=10,
         timeout_graceful_shutdown=GOODBYE_SECONDS,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=protocol(limits or limits_here()),
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

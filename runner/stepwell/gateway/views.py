@@ -6,11 +6,13 @@ from typing import Any, cast
 import orjson
 
 from stepwell.clock import rfc3339
-from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import (
     FOREVER,
+    AuditRow,
     FunctionRow,
+    KeyRow,
+    PauseRow,
     RecordedStep,
     RunRow,
     ScheduleRow,
@@ -19,7 +21,7 @@ from stepwell.store.records import (
     TickOutcome,
     Wait,
 )
-from stepwell.why import WaitingFor
+from stepwell.why import EventWhy, FunctionWhy, Paused, Reaction, WaitingFor, pause_sentence
 
 LIST_OUTPUT = 64 * 1024
 """In a list an output over this size is left out; the run itself has it."""
@@ -40,12 +42,12 @@ def run_in_list(run: RunRow) -> dict[str, Any]:
     return view
 
 
-def waiting_view(waiting: WaitingFor) -> dict[str, Any]:
+def waiting_view(waiting: WaitingFor | FunctionWhy) -> dict[str, Any]:
     """Why it is waiting."""
     return {
         "kind": waiting.kind,
         "sentence": waiting.sentence,
-        "since": rfc3339(waiting.since),
+        "since": _instant(waiting.since),
         "until": _instant(waiting.until),
         "next": waiting.next,
     }
@@ -57,25 +59,13 @@ def event_view(event: StoredEvent) -> dict[str, Any]:
     return {**document, "received_at": rfc3339(event.received), "registry_version": event.registry_version}
 
 
-def reactions(
-    event: StoredEvent, runs: Sequence[RunRow], decisions: Sequence[tuple[str, str, str]], registry: KnownRegistry
-) -> list[dict[str, str | None]]:
-    """What each function that listens to the event's name did about it: its run, a rule's decision, or why it didn't match."""
-    found: list[dict[str, str | None]] = []
-    for run in runs:
-        decision = "skipped" if run.status is RunStatus.SKIPPED else "started"
-        found.append({"function_id": run.function_id, "decision": decision, "detail": None, "run_id": run.run_id})
-    for function_id, decision, detail in decisions:
-        found.append({"function_id": function_id, "decision": decision, "detail": detail, "run_id": None})
-    told = {one["function_id"] for one in found}
-    # The functions of now are asked about an event of then; where the registry has moved on since, that is said.
-    later = "" if registry.version == event.registry_version else " (as the function is now; it may have been another then)"
-    for function_id, triggers in registry.index.candidates(event.name):
-        if function_id not in told:
-            conditions = " and ".join(f"{trigger.if_} is not true" for trigger in triggers if trigger.if_ is not None)
-            detail = f"{conditions or 'it was not registered then'}{later}"
-            found.append({"function_id": function_id, "decision": "not matched", "detail": detail, "run_id": None})
-    return found
+def event_with_functions(event: StoredEvent, found: Sequence[Reaction], why: EventWhy) -> dict[str, Any]:
+    """One event and what it did."""
+    told = {"sentence": why.sentence, "since": rfc3339(why.since), "until": _instant(why.until), "next": why.next}
+    functions = [
+        {"function_id": one.function_id, "decision": one.decision, "detail": one.detail, "run_id": one.run_id} for one in found
+    ]
+    return {**event_view(event), "why": told, "functions": functions}
 
 
 def step_view(recorded: RecordedStep) -> dict[str, Any]:
@@ -125,14 +115,27 @@ def open_view(wait: Wait) -> dict[str, Any]:
     }
 
 
-def function_view(row: FunctionRow, schedules: list[dict[str, Any]]) -> dict[str, Any]:
-    """One registered function with its schedules."""
+def pause_view(pause: PauseRow | None, now: int) -> dict[str, Any] | None:
+    """Who paused a function, if somebody did."""
+    if pause is None:
+        return None
+    sentence = pause_sentence(Paused(pause.paused_by, pause.since, pause.reason, pause.source), now)
+    since = rfc3339(pause.since)
+    return {"by": pause.paused_by, "since": since, "reason": pause.reason, "source": pause.source.upper(), "sentence": sentence}
+
+
+def function_view(
+    row: FunctionRow, why: FunctionWhy, schedules: list[dict[str, Any]], paused: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """One registered function with what holds it back and its schedules."""
     return {
         "id": row.function_id,
         "revision": row.revision,
         "pool": row.pool,
         "owner": row.owner,
         "active": row.active,
+        "paused": paused,
+        "why": waiting_view(why),
         "spec": orjson.Fragment(row.spec),
         "schedules": schedules,
     }
@@ -152,6 +155,34 @@ def tick_view(tick: tuple[int, int, str, str | None]) -> dict[str, Any]:
     """One line of the cron ledger."""
     due, outcome, reason, run_id = tick
     return {"due": rfc3339(due), "outcome": TickOutcome(outcome).name, "reason": reason, "run_id": run_id}
+
+
+def key_view(row: KeyRow) -> dict[str, Any]:
+    """A key without what is secret in it."""
+    return {
+        "key_id": row.key_id,
+        "name": row.name,
+        "kind": row.kind.upper(),
+        "events": list(row.events),
+        "created_at": rfc3339(row.created),
+        "created_by": row.created_by,
+        "revoked_at": _instant(row.revoked),
+        "revoked_by": row.revoked_by,
+    }
+
+
+def act_view(act: AuditRow) -> dict[str, Any]:
+    """One line of the audit."""
+    return {
+        "id": act.audit_id,
+        "at": rfc3339(act.at),
+        "actor": act.actor,
+        "verb": act.verb,
+        "object": act.object,
+        "decision": act.decision,
+        "request_id": act.request_id,
+        "detail": orjson.Fragment(act.detail.encode()),
+    }
 
 
 def _run(run: RunRow) -> dict[str, Any]:

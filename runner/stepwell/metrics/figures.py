@@ -144,6 +144,8 @@ def _of_function(one: FunctionStats) -> Iterator[Sample]:
         yield names.QUEUE_DEPTH, (one.function_id, revision, "due"), due
         yield names.QUEUE_DEPTH, (one.function_id, revision, "later"), later
     yield names.QUEUE_OLDEST_AGE, (one.function_id,), one.oldest_due_age / 1e6
+    if one.paused:
+        yield names.PAUSED_RUNS, (one.function_id,), one.paused
 
 
 def by_scope(rules: Iterable[Concurrency], found: Iterable[LimitStats]) -> dict[str, tuple[int, LimitStats]]:

@@ -21,12 +21,14 @@ def stats_of(text: str) -> Stats:
     return Stats(
         now=now,
         functions=tuple(
-            FunctionStats(one, queued, running, sleeping, waiting, _age(now, oldest), tuple(limits[one]), tuple(revisions[one]))
-            for one, queued, running, sleeping, waiting, oldest in told["functions"] or ()
+            FunctionStats(
+                one, queued, running, sleeping, waiting, _age(now, oldest), tuple(limits[one]), tuple(revisions[one]), *more
+            )
+            for one, queued, running, sleeping, waiting, oldest, *more in told["functions"] or ()
         ),
         runners=tuple(
-            RunnerRow(one, tuple(pools), tuple(functions), slots, expires, bool(draining))
-            for one, pools, functions, slots, expires, draining in told["runners"] or ()
+            RunnerRow(one, tuple(pools), tuple(functions), slots, expires, bool(draining), tuple(map(tuple, broken)))
+            for one, pools, functions, slots, expires, draining, broken in told["runners"] or ()
         ),
         timers_overdue=told["overdue"],
         next_ticks=tuple((function_id, due) for function_id, due in told["next"] or ()),

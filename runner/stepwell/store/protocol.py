@@ -4,8 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stepwell.store.records import (
+    AuditFilter,
+    AuditRow,
     FunctionRow,
     Journal,
+    KeyRow,
+    PauseRow,
     Pile,
     PileResult,
     RecordedStep,
@@ -98,6 +102,17 @@ class Store(Protocol):
         """Add (event name, path) pairs that waits will listen on; return the version, moved only if one was new."""
         ...
 
+    async def pause(self, pause: PauseRow, now: int | None = None) -> bool:
+        """Let no run of a function be claimed from now on; False if it was paused already (by whom it was, it stays).
+
+        Executions under way go on to their end or their next rest. The registry's version moves.
+        """
+        ...
+
+    async def resume(self, function_id: str, now: int | None = None) -> bool:
+        """Let a paused function's runs be claimed again; False if it was not paused. The registry's version moves."""
+        ...
+
     # --- revisions ---
 
     async def revisions(self, pool: str | None = None) -> list[RevisionRow]:
@@ -167,12 +182,38 @@ class Store(Protocol):
         """The runs whose unexpired leases count under a concurrency key."""
         ...
 
+    async def runners(self, now: int | None = None) -> list[RunnerRow]:
+        """The runners whose lease holds."""
+        ...
+
     async def ledger(self, schedule_id: str, limit: int) -> list[tuple[int, int, str, str | None]]:
         """(due, outcome, reason, run_id) of a schedule's ticks, newest first."""
         ...
 
     async def stats(self, now: int | None = None) -> Stats:
         """The live figures, in one look, for `/metrics`."""
+        ...
+
+    # --- access ---
+
+    async def keys(self) -> list[KeyRow]:
+        """Every key that was given out, revoked ones too, newest first."""
+        ...
+
+    async def add_key(self, key: KeyRow, most: int) -> bool:
+        """Add a key; False if its name has `most` live ones already."""
+        ...
+
+    async def revoke_key(self, key_id: str, by: str, at: int) -> bool:
+        """End a live key; False if there is none of this id. One that was revoked stays revoked, by whom it was first."""
+        ...
+
+    async def note(self, act: AuditRow) -> None:
+        """Add an act to the audit. Nothing changes or removes it for ninety days."""
+        ...
+
+    async def audit(self, which: AuditFilter) -> list[AuditRow]:
+        """Acts, newest first. Changes of functions are among them: the registration writes those itself."""
         ...
 
     # --- upkeep ---

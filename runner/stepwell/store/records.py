@@ -483,7 +483,8 @@ class Journal:
 class FunctionRow:
     """One registered function. `spec` is the JSON of its FunctionSpec; `owner` says who registered it (a pool, a manifest).
 
-    One that isn't `active` starts nothing; its runs in flight go on. It is known as long as it has a revision.
+    One that isn't `active` starts nothing; its runs in flight go on. It is known as long as it has a revision. `since` is the
+    version of the registry from which on it has been as it is; a store sets it.
     """
 
     function_id: str
@@ -492,6 +493,7 @@ class FunctionRow:
     owner: str
     spec: bytes
     active: bool = True
+    since: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -540,6 +542,21 @@ class ScheduleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRow:
+    """A function whose runs wait, since when and because of whom. `source` is `api` or `manifest` (an annotation)."""
+
+    function_id: str
+    since: int
+    paused_by: str
+    reason: str = ""
+    source: str = "api"
+
+
+HELD = "!"
+"""What begins the key that a paused function's due runs are blocked on; no concurrency key begins so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
     """One whole version of what a well knows: functions, the (event name, path) pairs that waits listen on, schedules."""
 
@@ -547,6 +564,56 @@ class Registry:
     functions: tuple[FunctionRow, ...] = ()
     listens: tuple[tuple[str, str], ...] = ()
     schedules: tuple[ScheduleRow, ...] = ()
+    pauses: tuple[PauseRow, ...] = ()
+
+
+# --- access -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key that was given out. `kind` is `send` (`proof` is its SHA-256) or `webhook` (`proof` is the secret that signs).
+
+    `events` are the names that it may send, with the wildcards that triggers know.
+    """
+
+    key_id: str
+    name: str
+    kind: str
+    proof: bytes = field(repr=False)
+    events: tuple[str, ...]
+    created: int
+    created_by: str
+    revoked: int | None = None
+    revoked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One privileged act: who did what to which thing, and whether they were let.
+
+    `detail` is JSON text; `audit_id` is the store's.
+    """
+
+    at: int
+    actor: str
+    verb: str
+    object: str
+    decision: str
+    request_id: str | None = None
+    detail: str = "{}"
+    audit_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which acts to list, newest first. `before` is the cursor: only smaller ids."""
+
+    actor: str | None = None
+    verb: str | None = None
+    object: str | None = None
+    before: int | None = None
+    limit: int = 20
 
 
 # --- reading for people -------------------------------------------------------------------------------------------------
@@ -637,11 +704,26 @@ class FunctionStats:
     """For each rule under whose keys live runs are."""
     revision_due: tuple[tuple[str, int, int], ...] = ()
     """(revision, due, later) for each revision with queue items."""
+    queued_due: int = 0
+    """Queued runs that anybody may claim now."""
+    queued_later: int = 0
+    paused: int = 0
+    """Runs whose time has come and that a pause holds; they aren't due while it lasts."""
+
+    @property
+    def blocked(self) -> int:
+        """Due runs that a limit holds back; a run waits for one key at a time."""
+        return sum(one.blocked for one in self.limits)
+
+    @property
+    def oldest_blocked_age(self) -> int:
+        """Of the run that a limit has held back for longest."""
+        return max((one.oldest_blocked_age for one in self.limits), default=0)
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerRow:
-    """One runner's lease."""
+    """One runner's lease. `broken` is what it was to execute and can't load: (function, revision, why)."""
 
     runner_id: str
     pools: tuple[str, ...]
@@ -649,6 +731,7 @@ class RunnerRow:
     slots: int
     expires: int
     draining: bool
+    broken: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from stepwell.decorator import Function
 from stepwell.engine.events import NewEvent
 from stepwell.engine.run import RunStatus
 from stepwell.engine.scheduler import Scheduler
+from stepwell.engine.trace import Tracer
 from stepwell.engine.well import Receipt, Well
 from stepwell.errors import StepwellError
 from stepwell.event import Event
@@ -96,6 +97,7 @@ class Durable:
         self.stubs = Stubs()
         self.recorded: dict[str, list[str]] = {}
         self.options = WorkerOptions()
+        self.tracer: Tracer | None = None
         self.store = CrashingStore(SqliteStore(":memory:", self.clock.now) if store is None else store(self.clock.now))
         self.well = self._new_well()
         self.worker: Worker | None = None
@@ -300,7 +302,9 @@ class Durable:
                 self.recorded[row.run_id] = [one.step.step_id for one in await self.store.steps(row.run_id)]
 
     def _new_well(self) -> Well:
-        return Well(cast("Store", self.store), self.clock, self.metrics, "test", self.ids)
+        well = Well(cast("Store", self.store), self.clock, self.metrics, "test", self.ids)
+        well.tracer = self.tracer
+        return well
 
     async def _up(self) -> None:
         if not self._opened:

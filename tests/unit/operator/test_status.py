@@ -167,10 +167,13 @@ def test_a_big_count_is_rounded(count: int) -> None:
 
 def test_what_is_wrong_with_a_pod_is_told_of_its_own_revision() -> None:
     """A sick pod of a coming revision is named, and the revision before still serves."""
-    status = told(COMING, Trouble("ImagePullFailed", "no such image"))
+    status = told(COMING, Trouble("ImagePullFailed", "no such image", "ImagePullBackOff"))
     found = {one["type"]: one for one in status["conditions"]}
     assert (found["RunnersAvailable"]["status"], found["RunnersAvailable"]["reason"]) == ("False", "ImagePullFailed")
-    assert found["RunnersAvailable"]["message"] == "no such image"
+    assert found["RunnersAvailable"]["message"] == (
+        "no runner of the new revision: 0/1 pods ready (ImagePullBackOff: no such image); "
+        "the revision before serves; correct the image's name, or give the pull secret"
+    )
     assert (status["currentRevision"], status["targetRevision"]) == (ONE.revision, TWO.revision)
 
 

@@ -2,7 +2,7 @@
 
 -- name: enrol
 -- Make or renew a lease row.
-select well.enrol($1, $2, $3, $4, $5, $6, $7)
+select well.enrol($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: beat
 -- Renew a lease, if it is still there.
@@ -37,14 +37,17 @@ select well.listen_on($1, $2)
 -- name: registry
 -- One whole version: one statement, so one snapshot. What starts nothing is known while it has a revision.
 select (select version from well.registry) as version,
-       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, active, encode(spec, 'base64')) order by function_id)
+       (select jsonb_agg(jsonb_build_array(function_id, revision, pool, owner, active, since, encode(spec, 'base64'))
+                         order by function_id)
         from well.functions
         where active or function_id in (select r.function_id from well.revisions r
                                         union all select r.function_id || '-failure' from well.revisions r)) as functions,
        (select jsonb_agg(jsonb_build_array(name, path) order by name, path) from well.listens) as listens,
        (select jsonb_agg(jsonb_build_array(schedule_id, function_id, encode(cron, 'base64'), created, last_due, next_due)
                          order by schedule_id)
-        from well.schedules where active) as schedules
+        from well.schedules where active) as schedules,
+       (select jsonb_agg(jsonb_build_array(function_id, since, paused_by, reason, source) order by function_id)
+        from well.pauses) as pauses
 
 -- name: forget_revision
 -- Drop a revision that nothing needs.
@@ -198,7 +201,8 @@ order by q.run_id
 select due, outcome, reason, run_id from well.ticks where schedule_id = $1 order by due desc limit $2
 
 -- name: stats
--- The live figures in one statement, so of one snapshot: {now, functions: [id, queued, running, sleeping, waiting, oldest due],
+-- The live figures in one statement, so of one snapshot. What a pause holds isn't due:
+-- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
 -- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners, overdue, next,
 -- xmin_age, dead}.
 with clock as (select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now),
@@ -213,25 +217,33 @@ keyed as materialized (
 used as (select k.key, count(*) as leases from keyed k where k.leased group by k.key)
 select json_build_object(
     'now', clock.now,
-    'functions', (select json_agg(json_build_array(f.function_id, f.queued, f.running, f.sleeping, f.waiting, f.oldest) order by f.function_id) from (
+    'functions', (select json_agg(json_build_array(f.function_id, f.queued, f.running, f.sleeping, f.waiting, f.oldest, f.due, f.later, f.paused)
+                                  order by f.function_id) from (
         select q.function_id,
                count(*) filter (where q.runner_id is null and q.state = 0),
                count(*) filter (where q.runner_id is not null),
                count(*) filter (where q.runner_id is null and q.state = 1),
                count(*) filter (where q.runner_id is null and q.state = 2),
-               min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= clock.now)
-        from well.queue q group by q.function_id) f (function_id, queued, running, sleeping, waiting, oldest)),
+               min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
+               count(*) filter (where q.runner_id is null and q.state = 0 and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
+               count(*) filter (where q.runner_id is null and q.state = 0 and q.due > clock.now),
+               count(*) filter (where q.runner_id is null and q.due <= clock.now and p.function_id is not null)
+        from well.queue q left join well.pauses p on p.function_id = q.function_id
+        group by q.function_id) f (function_id, queued, running, sleeping, waiting, oldest, due, later, paused)),
     'limits', (select json_agg(json_build_array(l.function_id, l.place, l.used, l.blocked, l.oldest) order by l.function_id, l.place) from (
         select k.function_id, k.place, coalesce(max(u.leases), 0), count(*) filter (where k.blocked),
                min(k.due) filter (where k.blocked)
         from keyed k left join used u on u.key = k.key group by k.function_id, k.place) l (function_id, place, used, blocked, oldest)),
     'revisions', (select json_agg(json_build_array(v.function_id, v.revision, v.due, v.later) order by v.function_id, v.revision) from (
-        select q.function_id, q.revision, count(*) filter (where q.due <= clock.now), count(*) filter (where q.due > clock.now)
-        from well.queue q where q.runner_id is null group by q.function_id, q.revision) v (function_id, revision, due, later)),
-    'runners', (select json_agg(json_build_array(r.runner_id, r.pools, r.functions, r.slots, r.expires, r.draining) order by r.runner_id)
+        select q.function_id, q.revision, count(*) filter (where q.due <= clock.now and p.function_id is null),
+               count(*) filter (where q.due > clock.now)
+        from well.queue q left join well.pauses p on p.function_id = q.function_id where q.runner_id is null group by q.function_id, q.revision) v (function_id, revision, due, later)),
+    'runners', (select json_agg(json_build_array(r.runner_id, r.pools, r.functions, r.slots, r.expires, r.draining, r.broken)
+                                order by r.runner_id)
         from well.runners r where r.expires > clock.now),
     'overdue', (select count(*) from well.queue q
-        where q.runner_id is null and q.blocked_on is null and q.state <> 0 and q.recoveries < 5 and q.due <= clock.now - 1000000),
+        where q.runner_id is null and q.blocked_on is null and q.state <> 0 and q.recoveries < 5 and q.due <= clock.now - 1000000
+          and not exists (select from well.pauses p where p.function_id = q.function_id)),
     'next', (select json_agg(json_build_array(s.function_id, s.due) order by s.function_id) from (
         select s.function_id, min(s.next_due) from well.schedules s
         where s.active and s.next_due > 0 group by s.function_id) s (function_id, due)),
@@ -242,6 +254,11 @@ select json_build_object(
         where t.schemaname = $2 and t.relname in ('queue', 'waits', 'runners', 'outbox', 'idempotency'))
 )::text
 from clock
+
+-- name: stats_runners
+-- Every lease.
+select runner_id, pools, functions, slots, expires, draining, broken::text as broken from well.runners
+where expires > coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) order by runner_id
 
 -- name: clock
 -- The store's clock.
@@ -268,3 +285,43 @@ select well.drop_day($1)
 -- name: prune
 -- One batch of rows that only age tells to go; how many went.
 select well.prune($1, $2, $3)
+
+-- name: keys
+-- Every key that was given out.
+select key_id, name, kind, proof, events, created, created_by, revoked, revoked_by from well.access_keys
+order by created desc, key_id
+
+-- name: add_key
+-- Add a key, if its name has room for one.
+select well.add_key($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: revoke_key
+-- End a live key.
+update well.access_keys set revoked = $3, revoked_by = $2 where key_id = $1 and revoked is null returning true
+
+-- name: note
+-- Add an act to the audit.
+insert into well.audit (at, actor, verb, object, decision, request_id, detail) values ($1, $2, $3, $4, $5, $6, $7) returning true
+
+-- name: audit
+-- Acts, newest first.
+select at, actor, verb, object, decision, request_id, detail, audit_id from well.audit
+where ($1::text is null or actor = $1) and ($2::text is null or verb = $2) and ($3::text is null or object = $3)
+  and ($4::bigint is null or audit_id < $4)
+order by audit_id desc limit $5
+
+-- name: prune_audit
+-- One batch of the audit that is old enough to go.
+select well.prune_audit($1, $2)
+
+-- name: pause
+-- Let no run of a function be claimed.
+select well.pause_function($1, $2, $3, $4, $5)
+
+-- name: resume
+-- Let them be claimed again.
+select well.resume_function($1)
+
+-- name: hold_paused
+-- Take what is due of paused functions out of what may be claimed, and put back what is paused no longer.
+select coalesce(cardinality(well.hold_paused(coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint), $2)), 0)

@@ -18,11 +18,13 @@ from stepwell.store.records import (
     FunctionRow,
     Journal,
     Parked,
+    PauseRow,
     RecordedStep,
     Registry,
     RevisionRow,
     RevisionWork,
     RunFilter,
+    RunnerRow,
     RunRow,
     ScheduleRow,
     Stats,
@@ -60,14 +62,19 @@ class Reads:
         """One whole version of the registry."""
         (row,) = await self._fetch("registry")
         functions, listens, schedules = _json(row["functions"]), _json(row["listens"]), _json(row["schedules"])
+        pauses = tuple(PauseRow(*one) for one in _json(row["pauses"]))
         return Registry(
             version=row["version"],
-            functions=tuple(FunctionRow(*ids, spec=base64.b64decode(spec), active=active) for *ids, active, spec in functions),
+            functions=tuple(
+                FunctionRow(*ids, spec=base64.b64decode(spec), active=active, since=since)
+                for *ids, active, since, spec in functions
+            ),
             listens=tuple((name, path) for name, path in listens),
             schedules=tuple(
                 ScheduleRow(schedule_id, function_id, base64.b64decode(cron), *instants)
                 for schedule_id, function_id, cron, *instants in schedules
             ),
+            pauses=pauses,
         )
 
     async def revisions(self, pool: str | None = None) -> list[RevisionRow]:
@@ -170,6 +177,10 @@ class Reads:
         """The runs whose unexpired leases count under a concurrency key."""
         return [row["run_id"] for row in await self._fetch("key_holders", key, self._now(None))]
 
+    async def runners(self, now: int | None = None) -> list[RunnerRow]:
+        """The runners whose lease holds."""
+        return [_runner(row) for row in await self._fetch("stats_runners", self._now(now))]
+
     async def ledger(self, schedule_id: str, limit: int) -> list[tuple[int, int, str, str | None]]:
         """(due, outcome, reason, run_id) of a schedule's ticks, newest first."""
         rows = await self._fetch("ledger", schedule_id, limit)
@@ -179,6 +190,18 @@ class Reads:
         """The live figures, for `/metrics`."""
         async with self._reads.use() as connection:
             return stats_of(await connection.fetchval(self._sql["stats"], self._now(now), self._schema))
+
+
+def _runner(row: Row) -> RunnerRow:
+    return RunnerRow(
+        row["runner_id"],
+        tuple(row["pools"]),
+        tuple(row["functions"]),
+        row["slots"],
+        row["expires"],
+        row["draining"],
+        tuple(map(tuple, orjson.loads(row["broken"]))),
+    )
 
 
 def _json(text: str | None) -> list[list[Any]]:

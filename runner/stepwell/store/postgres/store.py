@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import orjson
+
 from stepwell.errors import StoreError, StoreUnavailable
+from stepwell.store.postgres.access import Access
 from stepwell.store.postgres.connect import RETRIED, Connections, parse_address
 from stepwell.store.postgres.decode import decode
 from stepwell.store.postgres.encode import ARGUMENTS, encode
@@ -11,14 +14,15 @@ from stepwell.store.postgres.heart import Heart
 from stepwell.store.postgres.migrate import check, migrate, quoted
 from stepwell.store.postgres.reads import Reads
 from stepwell.store.postgres.upkeep import Upkeep
-from stepwell.store.records import FunctionRow, Pile, PileResult, RevisionRow, RunnerRow, ScheduleRow
+from stepwell.store.records import FunctionRow, PauseRow, Pile, PileResult, RevisionRow, RunnerRow, ScheduleRow
 from stepwell.store.registering import wanted_schedules
 
 TRIES = 5
+MOST_HELD = 10_000
 OLDEST = 14
 
 
-class PostgresStore(Reads, Upkeep):
+class PostgresStore(Reads, Upkeep, Access):
     """One well: the schema `schema` of the database at `dsn`; without one, the address's own, else "stepwell".
 
     The address may carry `schema=NAME`, `pooler=1` (a pooler in transaction mode stands between: hints are off) and `reads=N`
@@ -98,6 +102,7 @@ class PostgresStore(Reads, Upkeep):
             runner.slots,
             runner.expires,
             runner.draining,
+            orjson.dumps(runner.broken).decode(),
             self._now(None),
         )
 
@@ -164,6 +169,20 @@ class PostgresStore(Reads, Upkeep):
     async def listen(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Add (event name, path) pairs that waits will listen on; return the version, moved only if one was new."""
         return await self._run("listen", [name for name, _path in pairs], [path for _name, path in pairs])
+
+    async def pause(self, pause: PauseRow, now: int | None = None) -> bool:
+        """Let no run of a function be claimed from now on; False if it was paused already."""
+        row = (pause.function_id, pause.since, pause.paused_by, pause.reason, pause.source)
+        done = bool(await self._run("pause", *row))
+        await self._run("hold_paused", self._now(now), MOST_HELD)
+        return done
+
+    async def resume(self, function_id: str, now: int | None = None) -> bool:
+        """Let a paused function's runs be claimed again; False if it was not paused."""
+        done = bool(await self._run("resume", function_id))
+        # Outside the registry's lock, which every commit shares; what is more than this the next sweeps let go.
+        await self._run("hold_paused", self._now(now), MOST_HELD)
+        return done
 
     # --- hints ---
 

@@ -11,6 +11,8 @@ BATCH = 500
 IDS_KEPT = 7 * 86_400_000_000
 """How long an event id is remembered, at least."""
 
+AUDIT_KEPT = 90 * 86_400_000_000
+
 _AGED = ("ticks", "schedules")
 _STRAYS = ("events", "decisions", "runs", "run_events", "steps", "attempts", "ends")
 
@@ -49,6 +51,8 @@ class Upkeep:
                         if deleted < BATCH:
                             break
                 await connection.fetchval(self._sql["prune"], "ledger", at - keep, BATCH)
+                while deleted := await connection.fetchval(self._sql["prune_audit"], at - max(keep, AUDIT_KEPT), BATCH):
+                    gone += deleted
                 return gone
         finally:
             await connections.close()

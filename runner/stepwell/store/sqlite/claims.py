@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from stepwell.store.records import FOREVER, Claim, Claimed, Limit, Lost, News, Overdue, TriggerKind
+from stepwell.store.records import FOREVER, HELD, Claim, Claimed, Limit, Lost, News, Overdue, TriggerKind
 from stepwell.store.sqlite.writing import Writing, listed
 from stepwell.store.statements import load
 
@@ -33,7 +33,11 @@ def claim(writing: Writing, asked: Claim) -> dict[str, Any]:
     """Sweep if asked, claim what there is room for, and tell the news; the fields of a `PileResult`."""
     swept = _sweep(writing, asked) if asked.sweep else {}
     claimed: tuple[Claimed, ...] = ()
-    if asked.room > 0 and writing.cursor.execute(SQL["runner"], (asked.runner_id, writing.now)).fetchone() is not None:
+    runner = writing.cursor.execute(SQL["runner"], (asked.runner_id, writing.now)).fetchone() if asked.room > 0 else None
+    if runner is not None:
+        if runner[0] != "[]":
+            paused = set(orjson.loads(runner[0]))
+            asked = replace(asked, functions=tuple(name for name in asked.functions if name not in paused))
         picked = _pick(writing, asked)
         if not picked and not asked.sweep and _lift_blocks(writing, asked, LOOKED_AT):
             picked = _pick(writing, asked)
@@ -165,12 +169,19 @@ def _take(writing: Writing, asked: Claim, picked: Sequence[Row]) -> tuple[Claime
 def _sweep(writing: Writing, asked: Claim) -> dict[str, Any]:
     lost = _expire(writing)
     _lift_blocks(writing, asked, ALL)
+    hold_paused(writing)
     return {
         "recovered": len(lost),
         "lost": lost,
         "overdue": tuple(Overdue(*row) for row in _read(writing, "overdue", writing.now)),
         "outbox": tuple(_read(writing, "outbox_waiting")),
     }
+
+
+def hold_paused(writing: Writing) -> None:
+    """Take what is due of paused functions out of what may be claimed, and put back what is paused no longer."""
+    writing.cursor.execute(SQL["hold"], (writing.now, ALL))
+    writing.cursor.execute(SQL["let_go"], (ALL,))
 
 
 def _expire(writing: Writing) -> tuple[Lost, ...]:
@@ -198,6 +209,8 @@ def _lift_blocks(writing: Writing, asked: Claim, most: int) -> bool:
     allowed: dict[str, int] = {}
     for key, place, function_id in _read(writing, "blocked_keys", most):
         limit = limits.get(function_id, Limit(function_id))
+        if key.startswith(HELD):
+            continue
         if function_id in limits or function_id in asked.functions:
             allowed[key] = (limit.first if place == 1 else limit.second) or WITHOUT_LIMIT
     if not allowed:

@@ -1,8 +1,8 @@
 -- Leases: the sweep, the concurrency limits, the claim, the news. Those that read answer with one row, as in pile.sql.
 
 -- name: runner
--- Whether a runner may claim.
-SELECT json_array(l.runner_id) FROM runners l WHERE l.runner_id = ? AND l.expires > ? AND NOT l.draining;
+-- Whether a runner may claim, and what it may not: functions that are paused.
+SELECT (SELECT json_group_array(p.function_id) FROM pauses p) FROM runners l WHERE l.runner_id = ? AND l.expires > ? AND NOT l.draining;
 
 -- name: claimable
 -- What is due in a pool, oldest due first.
@@ -103,3 +103,18 @@ JOIN queue q ON q.run_id = t.value ->> 0 AND q.epoch = t.value ->> 1 AND q.runne
 -- name: hand_back
 -- Give runs back, counting nothing against them.
 UPDATE queue SET runner_id = NULL, due = ?1, since = ?1, state = 0 WHERE run_id IN (SELECT value FROM json_each(?2));
+
+-- name: hold
+-- Take what is due of paused functions out of what may be claimed.
+UPDATE queue SET blocked_on = '!' || function_id WHERE run_id IN (
+    SELECT c.run_id FROM pauses p CROSS JOIN functions f ON f.function_id = p.function_id
+    CROSS JOIN queue c ON c.pool IN (SELECT f.pool UNION SELECT r.pool FROM revisions r WHERE r.function_id = p.function_id)
+        AND c.runner_id IS NULL AND c.blocked_on IS NULL AND c.due <= ?1 AND c.function_id = p.function_id
+    LIMIT ?2);
+
+-- name: let_go
+-- Put back what is paused no longer.
+UPDATE queue SET blocked_on = NULL WHERE run_id IN (
+    SELECT b.run_id FROM queue b WHERE b.blocked_on >= '!' AND b.blocked_on < '"'
+        AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.function_id = substr(b.blocked_on, 2))
+    ORDER BY b.blocked_on, b.due LIMIT ?);

@@ -15,6 +15,7 @@ from stepwell.store.records import (
     RevisionRow,
     RevisionWork,
     RunFilter,
+    RunnerRow,
     RunRow,
     Stats,
     StepKind,
@@ -128,6 +129,10 @@ class Reads:
         """The runs whose unexpired leases count under a concurrency key."""
         return [row[0] for row in await self._rows("key_holders", (key, self._now(None)))]
 
+    async def runners(self, now: int | None = None) -> list[RunnerRow]:
+        """The runners whose lease holds."""
+        return [_runner(row) for row in await self._rows("stats_runners", (self._now(now),))]
+
     async def ledger(self, schedule_id: str, limit: int) -> list[tuple[int, int, str, str | None]]:
         """(due, outcome, reason, run_id) of a schedule's ticks, newest first."""
         return [(row[0], TickOutcome(row[1]), row[2], row[3]) for row in await self._rows("ledger", (schedule_id, limit))]
@@ -148,6 +153,11 @@ def _listing(which: RunFilter) -> str:
     if which.status is RunStatus.COMPLETED:
         return "runs_completed"
     return "runs_ended" if which.status.is_final else "runs_live"
+
+
+def _runner(row: Sequence[Any]) -> RunnerRow:
+    pools, functions, broken = (tuple(orjson.loads(text)) for text in (row[1], row[2], row[6]))
+    return RunnerRow(row[0], pools, functions, row[3], row[4], bool(row[5]), tuple(map(tuple, broken)))
 
 
 def _waits(text: str) -> tuple[Wait, ...]:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stepwell.store.records import FunctionRow, Registry, RevisionRow, ScheduleRow
+from stepwell.store.records import FunctionRow, PauseRow, Registry, RevisionRow, ScheduleRow
+from stepwell.store.sqlite.claims import hold_paused
 from stepwell.store.sqlite.driver import Connection, Cursor
-from stepwell.store.sqlite.writing import listed
+from stepwell.store.sqlite.writing import Writing, listed
 from stepwell.store.statements import load
 
 SQL = load("stepwell.store.sqlite", "verbs.sql")
@@ -14,10 +15,13 @@ SQL = load("stepwell.store.sqlite", "verbs.sql")
 def read_registry(cursor: Cursor) -> Registry:
     """One whole version."""
     version = int(cursor.execute(SQL["version"]).fetchone()[0])
-    functions = tuple(FunctionRow(*row, active=bool(active)) for *row, active in cursor.execute(SQL["functions"]))
+    functions = tuple(
+        FunctionRow(*row, active=bool(active), since=since) for *row, active, since in cursor.execute(SQL["functions"])
+    )
     listens = tuple((row[0], row[1]) for row in cursor.execute(SQL["listens"]))
     schedules = tuple(ScheduleRow(*row) for row in cursor.execute(SQL["schedules"]))
-    return Registry(version, functions, listens, schedules)
+    pauses = tuple(PauseRow(*row) for row in cursor.execute(SQL["pauses"]))
+    return Registry(version, functions, listens, schedules, pauses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,25 @@ def start_listening(connection: Connection, cursor: Cursor, pairs: Iterable[tupl
     for pair in pairs:
         cursor.execute(SQL["listen"], pair)
     return _version(cursor, moved=connection.total_changes() > before)
+
+
+def pause(writing: Writing, row: PauseRow) -> bool:
+    """Pause a function; False if it was paused already."""
+    args = (row.function_id, row.since, row.paused_by, row.reason, row.source)
+    return _paused(writing, "pause", args)
+
+
+def resume(writing: Writing, function_id: str) -> bool:
+    """Pause a function no longer; False if it was not paused."""
+    return _paused(writing, "resume", (function_id,))
+
+
+def _paused(writing: Writing, name: str, args: tuple[object, ...]) -> bool:
+    writing.cursor.execute(SQL[name], args)
+    changed = writing.connection.changes() > 0
+    _version(writing.cursor, moved=changed)
+    hold_paused(writing)
+    return changed
 
 
 def _version(cursor: Cursor, *, moved: bool) -> int:

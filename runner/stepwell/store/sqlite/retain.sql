@@ -41,6 +41,12 @@ DELETE FROM schedules WHERE schedule_id IN (
     WHERE NOT s.active AND max(s.last_due, s.created) < :before
         AND NOT EXISTS (SELECT 1 FROM ticks t WHERE t.schedule_id = s.schedule_id) LIMIT :most);
 
+-- name: audit
+-- Acts, oldest first; a trigger keeps those of the last ninety days.
+DELETE FROM audit WHERE audit_id IN (
+    SELECT a.audit_id FROM audit a
+    WHERE a.at < min(:audit_before, (unixepoch() - 91 * 86400) * 1000000) ORDER BY a.audit_id LIMIT :most);
+
 -- name: old_runs
 -- Runs that ended before, oldest first.
 SELECT json_group_array(o.run_id) FROM (SELECT e.run_id FROM ends e WHERE e.ended < :before ORDER BY e.run_id LIMIT :most) o;

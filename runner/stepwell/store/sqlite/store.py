@@ -10,13 +10,16 @@ import apsw
 import orjson
 
 from stepwell.errors import StoreError
-from stepwell.store.records import FunctionRow, Pile, PileResult, Registry, RevisionRow, RunnerRow, ScheduleRow
+from stepwell.store.records import FunctionRow, PauseRow, Pile, PileResult, Registry, RevisionRow, RunnerRow, ScheduleRow
 from stepwell.store.registering import wanted_schedules
+from stepwell.store.sqlite.access import Access
 from stepwell.store.sqlite.claims import hand_back, leave
 from stepwell.store.sqlite.driver import Connection, open_connection
 from stepwell.store.sqlite.pile import write
 from stepwell.store.sqlite.reads import Reads
 from stepwell.store.sqlite.registry import Wanted, forget_revision, read_registry, register, start_listening
+from stepwell.store.sqlite.registry import pause as pause_function
+from stepwell.store.sqlite.registry import resume as resume_function
 from stepwell.store.sqlite.schema import applied, apply, check, known
 from stepwell.store.sqlite.thread import ConnectionThread, snapshot
 from stepwell.store.sqlite.upkeep import Upkeep
@@ -29,7 +32,7 @@ OLDEST = (3, 51, 3)
 """Older libraries can corrupt a WAL database that two connections use (sqlite.org/wal.html#walresetbug)."""
 
 
-class SqliteStore(Reads, Upkeep):
+class SqliteStore(Reads, Upkeep, Access):
     """One well in the file `path` (":memory:" for none). `clock_now` stands in for the system's clock in tests.
 
     `read_only` opens beside the process that owns the file, for `doctor`.
@@ -147,7 +150,8 @@ class SqliteStore(Reads, Upkeep):
         """Make the runner's lease row, or renew it whole; `expires` is a length in µs from now."""
         now = self._now(None)
         pools, functions = orjson.dumps(runner.pools).decode(), orjson.dumps(runner.functions).decode()
-        row = (runner.runner_id, pools, functions, runner.slots, now + runner.expires, runner.draining, now)
+        broken = orjson.dumps(runner.broken).decode()
+        row = (runner.runner_id, pools, functions, runner.slots, now + runner.expires, runner.draining, broken, now)
         await self._write(lambda _connection, cursor: cursor.execute(SQL["enrol"], row))
 
     def beat(self, runner_id: str, lease: int, now: int | None = None) -> bool:
@@ -218,6 +222,20 @@ class SqliteStore(Reads, Upkeep):
     async def listen(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Add (event name, path) pairs that waits will listen on; return the version, moved only if one was new."""
         return await self._write(lambda connection, cursor: start_listening(connection, cursor, pairs))
+
+    async def pause(self, pause: PauseRow, now: int | None = None) -> bool:
+        """Let no run of a function be claimed from now on; False if it was paused already."""
+        return await self._write(
+            lambda connection, cursor: pause_function(Writing(connection, cursor, Pile(), self._now(now), version=-1), pause)
+        )
+
+    async def resume(self, function_id: str, now: int | None = None) -> bool:
+        """Let a paused function's runs be claimed again; False if it was not paused."""
+        return await self._write(
+            lambda connection, cursor: resume_function(
+                Writing(connection, cursor, Pile(), self._now(now), version=-1), function_id
+            )
+        )
 
     # --- hints ---
 

@@ -13,7 +13,8 @@ BATCH = 500
 """Rows a transaction: the writer thread is never away for long."""
 IDS_KEPT = 7 * 86_400_000_000
 """How long an event id is remembered, at least."""
-AGED = ("event_ids", "events", "decisions", "idempotency", "ticks", "schedules")
+AUDIT_KEPT = 90 * 86_400_000_000
+AGED = ("event_ids", "events", "decisions", "idempotency", "ticks", "schedules", "audit")
 OF_RUNS = ("old_steps", "old_attempts", "old_run_events", "old_rows", "old_ends")
 
 
@@ -34,6 +35,7 @@ class Upkeep:
         statements = load("stepwell.store.sqlite", "retain.sql")
         at = self._now(now)
         args = {"now": at, "before": at - keep, "ids_before": at - max(keep, IDS_KEPT), "most": BATCH}
+        args["audit_before"] = at - max(keep, AUDIT_KEPT)
         gone = 0
         for name in AGED:
             texts = (statements["ids_left"], statements[name]) if name == "events" else (statements[name],)

@@ -26,7 +26,7 @@ UPDATE registry SET version = version + 1 RETURNING version;
 
 -- name: functions
 -- What is registered; what starts nothing is known while it has a revision.
-SELECT function_id, revision, pool, owner, spec, active FROM functions
+SELECT function_id, revision, pool, owner, spec, active, since FROM functions
 WHERE active OR function_id IN (SELECT function_id FROM revisions UNION ALL SELECT function_id || '-failure' FROM revisions)
 ORDER BY function_id;
 
@@ -84,9 +84,10 @@ INSERT INTO listens (name, path) VALUES (?, ?) ON CONFLICT DO NOTHING;
 
 -- name: enrol
 -- Make or renew a lease row.
-INSERT INTO runners (runner_id, pools, functions, slots, expires, draining, beaten) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO runners (runner_id, pools, functions, slots, expires, draining, broken, beaten)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (runner_id) DO UPDATE SET pools = excluded.pools, functions = excluded.functions, slots = excluded.slots,
-    expires = excluded.expires, draining = excluded.draining, beaten = excluded.beaten;
+    expires = excluded.expires, draining = excluded.draining, broken = excluded.broken, beaten = excluded.beaten;
 
 -- name: beat
 -- Renew a lease, if it is still there.
@@ -104,3 +105,38 @@ SELECT run_id, epoch FROM queue WHERE runner_id = ? ORDER BY run_id;
 -- name: expire_all
 -- End every lease.
 UPDATE runners SET expires = 0 WHERE expires > 0;
+
+-- name: keys
+-- Every key that was given out.
+SELECT key_id, name, kind, proof, events, created, created_by, revoked, revoked_by FROM access_keys ORDER BY created DESC, key_id;
+
+-- name: add_key
+-- Add a key, if its name has room for one.
+INSERT INTO access_keys (key_id, name, kind, proof, events, created, created_by) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+WHERE (SELECT count(*) FROM access_keys WHERE name = ?2 AND revoked IS NULL) < ?8;
+
+-- name: revoke_key
+-- End a live key.
+UPDATE access_keys SET revoked = ?3, revoked_by = ?2 WHERE key_id = ?1 AND revoked IS NULL;
+
+-- name: note
+-- Add an act to the audit.
+INSERT INTO audit (at, actor, verb, object, decision, request_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: audit
+-- Acts, newest first.
+SELECT at, actor, verb, object, decision, request_id, detail, audit_id FROM audit
+WHERE (?1 IS NULL OR actor = ?1) AND (?2 IS NULL OR verb = ?2) AND (?3 IS NULL OR object = ?3) AND (?4 IS NULL OR audit_id < ?4)
+ORDER BY audit_id DESC LIMIT ?5;
+
+-- name: pauses
+-- What somebody paused.
+SELECT function_id, since, paused_by, reason, source FROM pauses ORDER BY function_id;
+
+-- name: pause
+-- Pause a function.
+INSERT INTO pauses (function_id, since, paused_by, reason, source) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: resume
+-- Pause it no longer.
+DELETE FROM pauses WHERE function_id = ?;

@@ -15,7 +15,21 @@ language sql set search_path from current as $$
         draining = excluded.draining, beaten = excluded.beaten
 $$;
 
-create or replace function sweep(
+create or replace function enrol(
+    p_runner text, p_pools text[], p_functions text[], p_slots integer, p_lease bigint, p_draining boolean, p_broken text,
+    p_now bigint
+) returns void
+language sql set search_path from current as $$
+    insert into runners (runner_id, pools, functions, slots, expires, draining, broken, beaten)
+    select p_runner, p_pools, p_functions, p_slots, c.now + p_lease, p_draining, p_broken::jsonb, c.now
+    from (select coalesce(p_now, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now) c
+    on conflict (runner_id) do update
+    set pools = excluded.pools, functions = excluded.functions, slots = excluded.slots, expires = excluded.expires,
+        draining = excluded.draining, broken = excluded.broken, beaten = excluded.beaten
+$$;
+
+-- What `sweep` calls before it holds what is paused.
+create or replace function sweep_leases(
     v_now bigint, cl_functions text[], li_function text[], li_first integer[], li_second integer[],
     out recovered integer, out ready text[], out overdue jsonb, out outbox_runs text[]
 ) language plpgsql as $$

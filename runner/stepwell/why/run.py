@@ -2,44 +2,17 @@
 
 import json
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, cast
 
-from stepwell.clock import to_datetime
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import FOREVER, RunRow, StepKind, Wait
+from stepwell.why.answer import Paused, Runners, WaitingFor, Why
+from stepwell.why.condition import values_seen
+from stepwell.why.function import no_runner
+from stepwell.why.words import brief, clock_time, pause_sentence, span
 
 SHOWN_HOLDERS = 5
 SHOWN_WAITS = 3
-SHOWN_TEXT = 200
-UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"))
-
-
-class Why(StrEnum):
-    """The closed set of reasons; on the wire as they stand here."""
-
-    RUNNING = "running"
-    DUE = "due"
-    NO_RUNNER = "no_runner"
-    SCHEDULED = "scheduled"
-    RETRY = "retry"
-    LIMIT = "limit"
-    SLEEP = "sleep"
-    EVENT = "event"
-    SIGNAL = "signal"
-    RUN = "run"
-    SEVERAL = "several"
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingFor:
-    """The answer. `since` and `until` are µs since 1970; `until` is None where nothing ends it by itself."""
-
-    kind: Why
-    sentence: str
-    since: int
-    until: int | None
-    next: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +20,19 @@ class Around:
     """What a run's own row doesn't tell.
 
     `tries` is how many a step gets by the function's definition; `holders` and `limit` belong to the concurrency key that
-    blocks the run; `runners` counts live runners that would take it (None: nobody looked).
+    blocks the run; `runners` are those of its pool, and `orphaned` tells that the one that holds it is dead (None, False:
+    nobody looked); `owner` is who registered the function, `paused` who paused it; `error` is the JSON of what the code between
+    steps failed with last.
     """
 
     tries: int = 5
     holders: tuple[str, ...] = ()
     limit: int = 0
-    runners: int | None = None
+    runners: Runners | None = None
+    orphaned: bool = False
+    owner: str = ""
+    paused: Paused | None = None
+    error: bytes | None = None
 
 
 ALONE = Around()
@@ -64,34 +43,13 @@ def waiting_for(run: RunRow, now: int, around: Around = ALONE) -> WaitingFor | N
     if run.status.is_final:
         return None
     if run.status is RunStatus.RUNNING:
-        return _running(run, now)
+        return _orphaned(run, now, around) if around.orphaned else _running(run, now)
     return _unleased(run, now, around)
 
 
-def span(length: int) -> str:
-    """A length in µs for people: its two largest units (`2 h 13 m`, `3 d`, `40 s`, `250 ms`)."""
-    if length < 1_000_000:
-        return f"{max(length, 0) // 1000} ms" if length >= 1000 else "0 s"
-    for place, (unit, letter) in enumerate(UNITS):
-        if length >= unit:
-            whole, rest = divmod(length, unit)
-            if place + 1 < len(UNITS):
-                smaller, smaller_letter = UNITS[place + 1]
-                if rest >= smaller:
-                    return f"{whole} {letter} {rest // smaller} {smaller_letter}"
-            return f"{whole} {letter}"
-    raise AssertionError(length)
-
-
-def clock_time(when: int, now: int) -> str:
-    """An instant for people, in UTC: the time alone on the same day, else the date as well."""
-    moment = to_datetime(when)
-    if moment.date() == to_datetime(now).date():
-        return f"{moment:%H:%M:%S} UTC" if moment.second else f"{moment:%H:%M} UTC"
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
 def _unleased(run: RunRow, now: int, around: Around) -> WaitingFor:
+    if around.paused is not None and (run.blocked_on is not None or (run.due is not None and run.due <= now)):
+        return _paused(run, around.paused, now)
     if run.blocked_on is not None:
         return _blocked(run, run.blocked_on, around)
     if run.due is not None and run.due <= now:
@@ -100,8 +58,26 @@ def _unleased(run: RunRow, now: int, around: Around) -> WaitingFor:
     if len(waits) > 1:
         return _several(run, waits, now, around)
     if waits:
-        return _single(waits[0], now, around)
+        return _single(run, waits[0], now, around)
     return _by_time(run, now, around)
+
+
+def _paused(run: RunRow, paused: Paused, now: int) -> WaitingFor:
+    by_hand = f"`stepwell resume {run.function_id}`"
+    mend = by_hand if paused.source == "api" else "taking the annotation stepwell.dev/paused-by off its DurableFunction"
+    next_ = f"it goes on when somebody resumes the function, by {mend}"
+    return WaitingFor(Why.PAUSED, pause_sentence(paused, now), paused.since, None, next_)
+
+
+def _orphaned(run: RunRow, now: int, around: Around) -> WaitingFor:
+    since = run.since if run.since is not None else run.created
+    told = f"its runner {run.runner_id} died: its lease is over; the run began there at {clock_time(since, now)}"
+    if around.runners is not None and not around.runners.taking:
+        found = no_runner(run.function_id, run.pool, around.runners, around.owner)
+        return WaitingFor(Why.NO_RUNNER, f"{found.sentence}; {told}", since, None, found.next)
+    return WaitingFor(
+        Why.DUE, f"{told}; another one takes it over", since, None, "it goes on from its last recorded step in seconds"
+    )
 
 
 def _running(run: RunRow, now: int) -> WaitingFor:
@@ -133,7 +109,7 @@ def _limit_name(key: str, function_id: str) -> str:
     if not key:
         return "the namespace's concurrency limit"
     place, _, value = key.partition(":")
-    return f"concurrency key {_brief(_unquoted(value))}" + ("" if place else " (of the namespace)")
+    return f"concurrency key {brief(_unquoted(value))}" + ("" if place else " (of the namespace)")
 
 
 def _by(holders: tuple[str, ...]) -> str:
@@ -147,15 +123,14 @@ def _by(holders: tuple[str, ...]) -> str:
 def _due(run: RunRow, now: int, around: Around) -> WaitingFor:
     since = max(run.due or 0, run.created)
     late = f"due since {clock_time(since, now)} ({span(now - since)})"
-    if around.runners == 0:
-        return WaitingFor(
-            Why.NO_RUNNER,
-            f"no runner: none is alive for pool {run.pool!r} and function {run.function_id!r}; {late}",
-            since,
-            None,
-            f"it starts as soon as a runner of pool {run.pool!r} that has this function is up",
-        )
-    return WaitingFor(Why.DUE, f"{late}, waiting for a free runner slot", since, None, "the next free slot of its pool takes it")
+    runners = around.runners
+    if runners is not None and not runners.taking:
+        found = no_runner(run.function_id, run.pool, runners, around.owner)
+        return WaitingFor(Why.NO_RUNNER, f"{found.sentence}; {late}", since, None, found.next)
+    used = f": {runners.busy}/{runners.slots} in use" if runners is not None and runners.busy >= runners.slots > 0 else ""
+    return WaitingFor(
+        Why.DUE, f"{late}, waiting for a free runner slot{used}", since, None, f"the next free slot of pool {run.pool!r} takes it"
+    )
 
 
 def _open_waits(run: RunRow) -> list[Wait]:
@@ -164,9 +139,9 @@ def _open_waits(run: RunRow) -> list[Wait]:
 
 
 def _several(run: RunRow, waits: list[Wait], now: int, around: Around) -> WaitingFor:
-    each = [_single(wait, now, around) for wait in waits]
+    each = [_single(run, wait, now, around) for wait in waits]
     pairs = list(zip(waits, each, strict=True))[:SHOWN_WAITS]
-    shown = "; ".join(one.sentence if one.kind is Why.RETRY else f"{_brief(wait.step_id)} {one.sentence}" for wait, one in pairs)
+    shown = "; ".join(one.sentence if one.kind is Why.RETRY else f"{brief(wait.step_id)} {one.sentence}" for wait, one in pairs)
     more = len(each) - SHOWN_WAITS
     ends = [one.until for one in each if one.until is not None]
     return WaitingFor(
@@ -178,7 +153,7 @@ def _several(run: RunRow, waits: list[Wait], now: int, around: Around) -> Waitin
     )
 
 
-def _single(wait: Wait, now: int, around: Around) -> WaitingFor:
+def _single(run: RunRow, wait: Wait, now: int, around: Around) -> WaitingFor:
     until = None if wait.due >= FOREVER else wait.due
     match wait.kind:
         case StepKind.RUN:
@@ -190,7 +165,7 @@ def _single(wait: Wait, now: int, around: Around) -> WaitingFor:
         case StepKind.INVOKE:
             kind, thing = Why.RUN, _invoked(wait)
         case _:
-            kind, thing = Why.EVENT, _event(wait)
+            kind, thing = Why.EVENT, _event(run, wait)
     return WaitingFor(kind, f"waiting for {thing}{_timeout(until, now)}", wait.opened, until, _after_wait(kind, until))
 
 
@@ -206,16 +181,29 @@ def _invoked(wait: Wait) -> str:
     return f"{target} of {function}" if function else target
 
 
-def _event(wait: Wait) -> str:
+def _event(run: RunRow, wait: Wait) -> str:
     name = _told(wait, "event") or "an event"
     condition = _detail(wait).get("if")
-    return f"{name} where {_brief(condition)}" if isinstance(condition, str) and condition else name
+    if not isinstance(condition, str) or not condition:
+        return name
+    values = values_seen(condition, {"event": _first_event(run)})
+    return f"{name} where {brief(condition)}" + (f" with {values}" if values else "")
+
+
+def _first_event(run: RunRow) -> dict[str, Any]:
+    """The event that the run began with: what its conditions call `event`."""
+    try:
+        events = cast("object", json.loads(run.input))
+    except ValueError:
+        return {}
+    first = cast("list[object]", events)[0] if isinstance(events, list) and events else None
+    return cast("dict[str, Any]", first) if isinstance(first, dict) else {}
 
 
 def _told(wait: Wait, field: str) -> str:
     """The name of what is waited for, as the code said it."""
     told = _detail(wait).get(field)
-    return _brief(told if isinstance(told, str) and told else wait.name or "")
+    return brief(told if isinstance(told, str) and told else wait.name or "")
 
 
 def _timeout(until: int | None, now: int) -> str:
@@ -229,15 +217,17 @@ def _after_wait(kind: Why, until: int | None) -> str:
             return f"it goes on when the signal is sent{late}"
         case Why.RUN:
             fails = "" if until is None else "; at the timeout the step fails"
-            return f"it goes on when that run has ended{fails}"
+            return f"it goes on when that run has ended{fails}; ask why that one isn't moving"
         case _:
             return f"it goes on with the first such event{late}"
 
 
 def _by_time(run: RunRow, now: int, around: Around) -> WaitingFor:
+    if run.status is RunStatus.QUEUED and run.started is not None and run.attempt == 0 and run.due is not None:
+        return _without_code(run, run.due, now, around.runners.broken if around.runners is not None else "")
     if run.attempt > 0 and run.due is not None:
-        between = Wait(StepKind.RUN, "", 0, run.due, _since(run))
-        return _retrying(run.attempt, {}, between, now, around)
+        between = Wait(StepKind.RUN, "", 0, run.due, _since(run), detail=around.error)
+        return _retrying(run.attempt, _detail(between), between, now, around)
     until = None if run.due is None or run.due >= FOREVER else run.due
     since = _since(run)
     match run.status:
@@ -254,9 +244,21 @@ def _by_time(run: RunRow, now: int, around: Around) -> WaitingFor:
             return WaitingFor(Why.SCHEDULED, sentence, since, until, "it becomes due then")
 
 
+def _without_code(run: RunRow, due: int, now: int, broken: str) -> WaitingFor:
+    """It was claimed and given back at once: neither a try that failed nor a wait, so its code was not there."""
+    return WaitingFor(
+        Why.NO_RUNNER,
+        f"no runner has its code: pool {run.pool!r} can't load revision {run.revision} of function {run.function_id!r}"
+        f"{f': {brief(broken)}' if broken else ''}; it is asked again at {clock_time(due, now)}",
+        _since(run),
+        due,
+        "mend the code there, or roll the function back; the runner's log has it too",
+    )
+
+
 def _retrying(failed: int, detail: dict[str, Any], wait: Wait, now: int, around: Around) -> WaitingFor:
     tries = detail.get("tries", around.tries)
-    what = f"step {_brief(wait.step_id)}" if wait.step_id else "the code between steps"
+    what = f"step {brief(wait.step_id)}" if wait.step_id else "the code between steps"
     when = f"in {span(wait.due - now)}" if wait.due > now else "now"
     sentence = f"retrying {what} {when} (attempt {failed + 1}/{tries}){_error(detail)}"
     return WaitingFor(Why.RETRY, sentence, wait.opened, wait.due, f"attempt {failed + 1} of {tries} begins then")
@@ -270,7 +272,7 @@ def _error(detail: dict[str, Any]) -> str:
     name, message = told.get("name"), told.get("message")
     if not isinstance(name, str):
         return ""
-    return f": {name}: {_brief(message)}" if isinstance(message, str) and message else f": {name}"
+    return f": {name}: {brief(message)}" if isinstance(message, str) and message else f": {name}"
 
 
 def _detail(wait: Wait) -> dict[str, Any]:
@@ -289,9 +291,3 @@ def _since(run: RunRow) -> int:
 
 def _unquoted(value: str) -> str:
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
-
-
-def _brief(text: str) -> str:
-    """One line, without control characters, not longer than a sentence bears."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    return line if len(line) <= SHOWN_TEXT else f"{line[: SHOWN_TEXT - 1]}…"

@@ -1,0 +1,34 @@
+"""Why isn't it moving? One sentence, since when, until when, and what happens next: for runs, functions and events.
+
+Every face of the product (HTTP, the command line, a DurableFunction's conditions) takes its sentences from here. All of it is
+pure: the facts come in, nothing is looked up.
+"""
+
+from stepwell.why.answer import Paused, Runners, WaitingFor, Why
+from stepwell.why.event import EventWhy, Reaction, event_why, reactions
+from stepwell.why.function import FunctionFacts, FunctionState, FunctionWhy, Pods, function_why, no_pods
+from stepwell.why.run import ALONE, Around, waiting_for
+from stepwell.why.words import clock_time, pause_sentence, span
+
+__all__ = [
+    "ALONE",
+    "Around",
+    "EventWhy",
+    "FunctionFacts",
+    "FunctionState",
+    "FunctionWhy",
+    "Paused",
+    "Pods",
+    "Reaction",
+    "Runners",
+    "WaitingFor",
+    "Why",
+    "clock_time",
+    "event_why",
+    "function_why",
+    "no_pods",
+    "pause_sentence",
+    "reactions",
+    "span",
+    "waiting_for",
+]

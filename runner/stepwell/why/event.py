@@ -1,0 +1,158 @@
+"""What an event did: which functions it started, and for each that it didn't, why not. Pure.
+
+It is worked out when somebody asks, from the stored event and the functions of today: nothing of it costs anything when the
+event comes in. The event carries the version of the registry that it was matched with, and a function the one since which it has
+been as it is: where it may have been another one then, that is said.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, cast
+
+import orjson
+
+from stepwell.engine.registry import Known, KnownRegistry
+from stepwell.engine.run import RunStatus
+from stepwell.engine.trigger import TRIGGER_NAMES, is_for
+from stepwell.spec.function import EventTrigger
+from stepwell.store.records import RunRow, StoredEvent
+from stepwell.why.answer import WaitingFor
+from stepwell.why.condition import values_seen, why_false
+from stepwell.why.words import brief, clock_time, span
+
+STARTED, SKIPPED, NOT_MATCHED, INACTIVE, OTHER_NAME = "started", "skipped", "not matched", "inactive", "other name"
+NEAREST = 10
+ALIKE = 0.6
+LATER = " (as the function is now; it may have been another then)"
+Recorded = tuple[str, str, str]
+"""Function, decision and detail, as written when the event came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What one function did about an event: the run that it started, or the decision against one and its reason."""
+
+    function_id: str
+    decision: str
+    detail: str | None
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventWhy:
+    """What an event did in one sentence; `until` is when its runs may begin, where that lies ahead."""
+
+    sentence: str
+    since: int
+    until: int | None
+    next: str
+
+
+def reactions(
+    event: StoredEvent, runs: Sequence[tuple[RunRow, WaitingFor | None]], recorded: Sequence[Recorded], registry: KnownRegistry
+) -> list[Reaction]:
+    """What each function that listens to the event's name did about it; where none does, which names the nearest ones have.
+
+    `runs` are those of the event, each with what it waits for if it lives.
+    """
+    document = cast("dict[str, Any]", orjson.loads(event.data))
+    found = [_of_run(run, waiting, document, registry) for run, waiting in runs]
+    found += [Reaction(function_id, decision, brief(detail), None) for function_id, decision, detail in recorded]
+    told = {one.function_id for one in found}
+    for known in registry.all:
+        triggers = [one for one in known.spec.triggers if isinstance(one, EventTrigger) and is_for(one, event.name)]
+        if triggers and known.row.function_id not in told:
+            found.append(_without_run(known, triggers, document, _later(known, event)))
+    return found or _nearest(event, registry)
+
+
+def event_why(event: StoredEvent, found: Sequence[Reaction], now: int) -> EventWhy:
+    """What the event did, in one sentence."""
+    ahead = event.ts * 1000 if event.ts * 1000 > now else None
+    started = [one for one in found if one.decision == STARTED]
+    others = [one for one in found if one.decision != STARTED]
+    if started:
+        names = ", ".join(dict.fromkeys(one.function_id for one in started))
+        rest = f"; {len(others)} other" + ("s" if len(others) != 1 else "") + " did not start" if others else ""
+        when = f"; they may begin at {clock_time(ahead, now)} (in {span(ahead - now)}), the event's time" if ahead else ""
+        runs = "1 run" if len(started) == 1 else f"{len(started)} runs"
+        return EventWhy(f"started {runs}: {brief(names)}{rest}{when}", event.received, ahead, "each run says what it waits for")
+    listening = [one for one in others if one.decision != OTHER_NAME]
+    if listening:
+        first = listening[0]
+        more = f"; and {len(listening) - 1} more" if len(listening) > 1 else ""
+        sentence = f"started nothing: {first.function_id} {first.decision}: {first.detail}{more}"
+        return EventWhy(
+            sentence, event.received, None, NEXT.get(first.decision, "mend the expression, then send it again with another id")
+        )
+    near = (
+        f"; the nearest is {others[0].function_id}, which {others[0].detail}"
+        if others
+        else "; no function is registered for any like it"
+    )
+    return EventWhy(
+        f"started nothing: no function has a trigger for the name {event.name!r}{near}",
+        event.received,
+        None,
+        "send it under the name that a trigger has, or give a function a trigger for this one",
+    )
+
+
+NEXT = {
+    SKIPPED: "nothing: the run that stands for it has done, or does, the work",
+    NOT_MATCHED: "nothing, if that is meant; else correct the condition or the data, and send it again with another id",
+    INACTIVE: "resume the function, then send it again with another id",
+}
+"""What to do about an event that started nothing, by the first decision against it."""
+
+
+def _of_run(run: RunRow, waiting: WaitingFor | None, document: dict[str, Any], registry: KnownRegistry) -> Reaction:
+    if run.status is not RunStatus.SKIPPED:
+        return Reaction(run.function_id, STARTED, None if waiting is None else waiting.sentence, run.run_id)
+    known = registry.known(run.function_id)
+    text = known.spec.idempotency if known is not None else None
+    key = (
+        f": idempotency {brief(text)} has the same value ({values_seen(text, {'event': document})}) within 24 hours"
+        if text
+        else ""
+    )
+    return Reaction(run.function_id, SKIPPED, f"duplicate of run {_first_run(run)}{key}", run.run_id)
+
+
+def _first_run(run: RunRow) -> str:
+    """The run that stands for a skipped one, as its end has it."""
+    told = cast("dict[str, Any]", orjson.loads(run.value)) if run.value else {}
+    return str(told.get("run_id", "?"))
+
+
+def _without_run(known: Known, triggers: Sequence[EventTrigger], document: dict[str, Any], later: str) -> Reaction:
+    function_id = known.row.function_id
+    if not known.row.active:
+        return Reaction(function_id, INACTIVE, f"it is suspended or was deleted, and starts no run{later}", None)
+    texts = [trigger.if_ for trigger in triggers if trigger.if_ is not None]
+    if len(texts) < len(triggers):
+        gone = "it was registered, or got this trigger, after the event came in" if later else "its run is no longer kept"
+        return Reaction(function_id, NOT_MATCHED, gone, None)
+    told = "; ".join(why_false(text, document, TRIGGER_NAMES) for text in texts)
+    return Reaction(function_id, NOT_MATCHED, f"{told}{later}", None)
+
+
+def _later(known: Known, event: StoredEvent) -> str:
+    """What to add where the function may have been another one when the event came in."""
+    return LATER if known.row.since > event.registry_version else ""
+
+
+def _nearest(event: StoredEvent, registry: KnownRegistry) -> list[Reaction]:
+    """The functions whose triggers have the most similar names, where no function listens to this one."""
+    alike: list[tuple[float, str, str]] = []
+    for known in registry.all:
+        names = [one.event for one in known.spec.triggers if isinstance(one, EventTrigger)]
+        best = max(((SequenceMatcher(None, event.name, one).ratio(), one) for one in names), default=(0.0, ""))
+        if best[0] >= ALIKE:
+            alike.append(
+                (-best[0], known.row.function_id, f"{brief(', '.join(names))}, not to {event.name}{_later(known, event)}")
+            )
+    return [
+        Reaction(function_id, OTHER_NAME, f"listens to {told}", None) for _likeness, function_id, told in sorted(alike)[:NEAREST]
+    ]
