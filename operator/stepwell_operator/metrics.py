@@ -9,7 +9,7 @@ from typing import Any
 
 from stepwell.metrics import catalogue as names
 from stepwell.metrics.cells import Count, Shelf
-from stepwell.metrics.exposition import Family, exposition
+from stepwell.metrics.collector import Family, registry_of, written, written_aside
 
 Key = tuple[str, str]
 MOST_SERIES = 20_000
@@ -20,7 +20,9 @@ class OperatorMetrics:
 
     def __init__(self) -> None:
         self.shelf = Shelf(MOST_SERIES)
+        self.registry = registry_of("", self._families)
         self._live: Live | None = None
+        self._seen: tuple[Family, ...] = ()
         self._results = {one: self.shelf.count(names.RECONCILES_DONE, one) for one in names.RECONCILES_DONE.labels[0].values}
         self._conditions: dict[Key, tuple[tuple[str, str], ...]] = {}
         self.leader: Count = self.shelf.count(names.OPERATOR_LEADER)
@@ -45,12 +47,22 @@ class OperatorMetrics:
         """Show these figures too, read at every scrape."""
         self._live = live
 
+    async def exposition(self) -> bytes:
+        """The exposition text; written out beside the event loop, not on it."""
+        self._seen = tuple(self._look())
+        return await written_aside(self.registry)
+
     def render(self) -> bytes:
         """The exposition text."""
-        return exposition("", self._families())
+        self._seen = tuple(self._look())
+        return written(self.registry)
 
     def _families(self) -> Iterator[Family]:
         yield from self.shelf.families()
+        yield from self._seen
+
+    def _look(self) -> Iterator[Family]:
+        """What changes on the event loop without being counted, so that it is read there."""
         live = self._live
         if live is not None:
             now = live.clock()

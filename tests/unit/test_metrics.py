@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import timeit
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stepwell.clock import ManualClock, SystemClock
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable
-from stepwell.metrics import Metrics, figures, process
+from stepwell.metrics import Metrics, collector, figures, process
 from stepwell.metrics.catalogue import CATALOGUE, By, Type
 from stepwell.metrics.figures import GATEWAYS, by_scope, slots_of
 from stepwell.metrics.timed_store import failure_class, timed
@@ -285,6 +287,33 @@ def test_the_process_tells_what_it_is() -> None:
     assert len(received) == 8
     assert sum(received.values()) == received['stepwell_events_received_total{namespace="default",result="duplicate"}'] == 1
     assert metrics.render()[1].startswith("text/plain")
+
+
+async def test_a_scrape_is_written_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry is asked on another thread, so that however long its text is, runs go on; the text is the same."""
+    metrics = everything()
+    threads: list[int] = []
+
+    def told(registry: CollectorRegistry) -> bytes:
+        threads.append(threading.get_ident())
+        return generate_latest(registry)
+
+    monkeypatch.setattr(collector, "generate_latest", told)
+    text, kind = await metrics.exposition()
+    assert threads
+    assert threading.get_ident() not in threads
+    assert (text, kind) == metrics.render()
+
+
+def test_labels_are_escaped_and_empty_ones_left_out() -> None:
+    """A name with quotes, backslashes and line ends comes back as it was; each process has a registry of its own."""
+    odd = 'a"b\\c\nd'
+    metrics = Metrics("runner", odd)
+    metrics.of("orders").step_done(0.1, "ok")
+    families = {one.name: one for one in text_string_to_metric_families(metrics.render()[0].decode())}
+    (sample,) = families["stepwell_step_attempts"].samples
+    assert sample.labels == {"namespace": odd, "function": "orders", "outcome": "ok"}
+    assert not lines(Metrics("runner"), "stepwell_step_attempts")
 
 
 def test_series_past_the_cap_are_refused_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from stepwell.ids import Ids
 from stepwell.metrics import catalogue as names
 from stepwell.metrics.catalogue import Metric
 from stepwell.metrics.cells import Spread
-from stepwell.metrics.exposition import Family
+from stepwell.metrics.collector import Family
 from stepwell.metrics.function import FunctionMetrics
 from stepwell.spec.function import Concurrency
 from stepwell.store.protocol import Store

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from stepwell.metrics import catalogue as names
 from stepwell.metrics.catalogue import By, Label, Metric, Type
 from stepwell.metrics.cells import Labels, Shelf
-from stepwell.metrics.exposition import Family
+from stepwell.metrics.collector import Family
 from stepwell.metrics.figures import StoreFigures
 from stepwell.metrics.function import FunctionMetrics
 

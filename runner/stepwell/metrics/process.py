@@ -4,7 +4,6 @@ Counters of a registered function begin at zero, so that `rate()` and "never ran
 `namespace`, `function` and closed sets; never an id, a key or an error's text.
 """
 
-import asyncio
 import platform
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from stepwell.metrics import catalogue as names
 from stepwell.metrics import inngest
 from stepwell.metrics.catalogue import By
 from stepwell.metrics.cells import Shelf, Spread
-from stepwell.metrics.exposition import CONTENT_TYPE, Family, exposition
+from stepwell.metrics.collector import CONTENT_TYPE, Family, registry_of, written, written_aside
 from stepwell.metrics.figures import StoreFigures
 from stepwell.metrics.function import FunctionMetrics
 from stepwell.settings import MetricSettings
@@ -40,6 +39,7 @@ class Metrics:
         self.parts = PARTS.get(component, EVERYTHING)
         self.settings = settings or MetricSettings()
         self.shelf = Shelf(MOST_SERIES)
+        self.registry = registry_of(namespace, self._families)
         self._functions: dict[str, FunctionMetrics] = {}
         self._specs: dict[str, FunctionSpec] = {}
         self._executed: frozenset[str] | None = frozenset() if component == "runner" else None
@@ -129,12 +129,12 @@ class Metrics:
         await self.figures.look(store, clock)
 
     async def exposition(self) -> tuple[bytes, str]:
-        """The text and its content type; many series are written out beside the event loop, not on it."""
-        return await asyncio.to_thread(self.render)
+        """The text and its content type; it is written out beside the event loop, not on it."""
+        return await written_aside(self.registry), CONTENT_TYPE
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
-        return exposition(self.namespace, self._families()), CONTENT_TYPE
+        return written(self.registry), CONTENT_TYPE
 
     def _families(self) -> Iterator[Family]:
         yield from self.shelf.families()
