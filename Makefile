@@ -24,7 +24,7 @@ cluster-test: setup ## the same for the cluster alone, with a real node: pods th
 	$(RUN)python -m pytest tests/cluster tests/chart
 
 check: setup ## ruff, pyright strict, import contracts, generated files
-	$(RUN)ruff format --check . && $(RUN)ruff check . && $(RUN)pyright && $(RUN)lint-imports && $(RUN)python -m tests.typing.check && $(RUN)python -m stepwell_operator.crd --check && $(RUN)python -m stepwell_operator.crd --check --folder charts/stepwell/files/crds
+	$(RUN)ruff format --check . && $(RUN)ruff check . && $(RUN)pyright && $(RUN)lint-imports && $(RUN)python -m tests.typing.check && $(RUN)python -m stepwell_operator.crd --check && $(RUN)python -m stepwell_operator.crd --check --folder charts/stepwell/files/crds && $(RUN)python -m stepwell_operator.monitoring --check
 
 bench: setup ## measure W1 to W6 on both stores and print the tables
 	$(RUN)python -m tests.bench
@@ -32,8 +32,8 @@ bench: setup ## measure W1 to W6 on both stores and print the tables
 format: setup ## format and mend what can be mended
 	$(RUN)ruff format . && $(RUN)ruff check --fix .
 
-generate: setup ## write the CRDs anew from the models
-	$(RUN)python -m stepwell_operator.crd && $(RUN)python -m stepwell_operator.crd --folder charts/stepwell/files/crds
+generate: setup ## write anew what is made from code: CRDs, rules, boards, the tables of metrics
+	$(RUN)python -m stepwell_operator.crd && $(RUN)python -m stepwell_operator.crd --folder charts/stepwell/files/crds && $(RUN)python -m stepwell_operator.monitoring
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .demo .stepwell .pytest_cache .ruff_cache .hypothesis dist

@@ -6,8 +6,10 @@ reconciles tries again from the top.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -102,13 +104,41 @@ def kind_of(document: Mapping[str, Any]) -> Kind:
     return KINDS[document["apiVersion"], document["kind"]]
 
 
+@dataclass(slots=True)
+class Acts:
+    """What one piece of work has written, to the cluster or elsewhere."""
+
+    made: list[str] = field(default_factory=list[str])
+
+
+_acts: ContextVar[Acts | None] = ContextVar("acts", default=None)
+
+
+@contextmanager
+def watched() -> Generator[Acts]:
+    """Note what is written within the block, and by the tasks that begin in it."""
+    acts = Acts()
+    entered = _acts.set(acts)
+    try:
+        yield acts
+    finally:
+        _acts.reset(entered)
+
+
+def note_act(what: str) -> None:
+    """Say that something was written; who watches hears it."""
+    acts = _acts.get()
+    if acts is not None:
+        acts.made.append(what)
+
+
 class Cluster:
-    """Calls to one API server. `calls` counts them by verb and kind."""
+    """Calls to one API server. `calls` counts them by verb and kind, `answers` by the status of the answer too (0: none came)."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api: Any = api  # its calls are typed by halves
         self.calls: dict[tuple[str, str], int] = {}
-        self.failures: dict[tuple[str, int], int] = {}
+        self.answers: dict[tuple[str, str, int], int] = {}
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -184,7 +214,7 @@ class Cluster:
 
     async def ask(self, path: str) -> Document:
         """GET any path."""
-        return await self._send("GET", path, None, {}, "application/json", "application/json")
+        return (await self._send("GET", path, None, {}, "application/json", "application/json"))[1]
 
     async def _call(  # noqa: PLR0913 - one call, all its parts
         self,
@@ -200,14 +230,21 @@ class Cluster:
     ) -> Document:
         self.calls[verb, kind.plural] = self.calls.get((verb, kind.plural), 0) + 1
         try:
-            return await self._send(method, path, body, query or {}, content, accept)
+            status, document = await self._send(method, path, body, query or {}, content, accept)
         except ClusterError as error:
-            self.failures[verb, error.status] = self.failures.get((verb, error.status), 0) + 1
+            self._answered(verb, kind, error.status)
             raise
+        self._answered(verb, kind, status)
+        if method != "GET":
+            note_act(f"{verb} {kind.plural}")
+        return document
+
+    def _answered(self, verb: str, kind: Kind, status: int) -> None:
+        self.answers[verb, kind.plural, status] = self.answers.get((verb, kind.plural, status), 0) + 1
 
     async def _send(
         self, method: str, path: str, body: Document | None, query: Mapping[str, str], content: str, accept: str
-    ) -> Document:
+    ) -> tuple[int, Document]:
         headers = {"Accept": accept, "Content-Type": content, "User-Agent": MANAGER}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
@@ -219,7 +256,7 @@ class Cluster:
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
             raise ClusterError(f"the API server can't be reached: {error or type(error).__name__}") from error
         if answer.status < 300:
-            return orjson.loads(data) if data else {}
+            return answer.status, orjson.loads(data) if data else {}
         raise _error(answer.status, data, answer.headers.get("Retry-After"), method, path)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
+from stepwell.metrics.collector import CONTENT_TYPE
 from stepwell_operator.metrics import OperatorMetrics
 
 
@@ -43,4 +44,4 @@ class Health:
         return web.Response(text="ok\n")
 
     async def _metrics_page(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(body=await self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})

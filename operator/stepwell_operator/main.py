@@ -59,7 +59,7 @@ class Operator:
         reconciler = Reconciler(cluster, self.settings, self.metrics)
         census = Census(cluster, reconciler, self.settings.namespaces)
         health = Health(self.metrics, census.deaf)
-        self.metrics.watch(Live(lambda: reconciler.queue.depth, census.ages, lambda: cluster.calls, lambda: cluster.failures))
+        self.metrics.watch(Live(lambda: reconciler.queue.depth, census.ages, lambda: cluster.answers))
         await health.start(self.settings.health_host, self.settings.health_port)
         identity = f"{self.settings.pod}_{os.urandom(4).hex()}"
         leadership = Leadership(cluster, self.settings.namespace, identity, self.settings.lease_seconds)

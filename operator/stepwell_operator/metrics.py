@@ -1,43 +1,39 @@
-"""The operator's own metrics; names begin with `stepwell_operator_`."""
+"""The operator's own metrics, from the table that all parts share (`stepwell.metrics.catalogue`)."""
 
+import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+from stepwell.metrics import catalogue as names
+from stepwell.metrics.cells import Count, Shelf
+from stepwell.metrics.collector import Family, registry_of, written, written_aside
 
-DURATIONS = (0.005, 0.02, 0.1, 0.5, 2.5, 10, 60)
 Key = tuple[str, str]
+MOST_SERIES = 20_000
 
 
 class OperatorMetrics:
     """All metrics of an operator process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
-        self._reconciles = Counter(
-            "stepwell_operator_reconciles", "Reconciles, by what became of them", ("kind", "error"), registry=self.registry
-        )
-        self._seconds = Histogram(
-            "stepwell_operator_reconcile_seconds", "Time of one reconcile", ("kind",), registry=self.registry, buckets=DURATIONS
-        )
-        self._status_writes = Counter("stepwell_operator_status_writes", "Statuses written", registry=self.registry)
-        self.leader = Gauge("stepwell_operator_leader", "Whether this operator leads", registry=self.registry)
+        self.shelf = Shelf(MOST_SERIES)
+        self.registry = registry_of("", self._families)
+        self._live: Live | None = None
+        self._seen: tuple[Family, ...] = ()
+        self._results = {one: self.shelf.count(names.RECONCILES_DONE, one) for one in names.RECONCILES_DONE.labels[0].values}
         self._conditions: dict[Key, tuple[tuple[str, str], ...]] = {}
-        info = Gauge("stepwell_operator_build_info", "What runs", ("version",), registry=self.registry)
-        info.labels(version("stepwell")).set(1)
-        self.leader.set(0)
+        self.leader: Count = self.shelf.count(names.OPERATOR_LEADER)
+        self.shelf.count(names.BUILD_INFO, version("stepwell"), "operator", platform.python_version(), "").set(1)
 
-    def reconciled(self, kind: str, error: str, seconds: float) -> None:
-        """One reconcile was done; `error` is a class name, or none."""
-        self._reconciles.labels(kind, error).inc()
-        self._seconds.labels(kind).observe(seconds)
-
-    def status_written(self) -> None:
-        """A status was written."""
-        self._status_writes.inc()
+    def reconciled(self, seconds: float, *, changed: bool, failure: str | None = None) -> None:
+        """One reconcile was done: it changed something or nothing, or it failed with an error of this class."""
+        self._results["error" if failure is not None else "changed" if changed else "unchanged"].inc()
+        self.shelf.spread(names.RECONCILE_SECONDS).observe(seconds)
+        if failure is not None:
+            self.shelf.count(names.RECONCILE_ERRORS, failure).inc()
 
     def conditions(self, key: Key, conditions: Iterable[Mapping[str, Any]]) -> None:
         """A function's conditions, as they are now."""
@@ -49,65 +45,48 @@ class OperatorMetrics:
 
     def watch(self, live: "Live") -> None:
         """Show these figures too, read at every scrape."""
-        self.registry.register(_Scrape(live, self._conditions))
+        self._live = live
+
+    async def exposition(self) -> bytes:
+        """The exposition text; written out beside the event loop, not on it."""
+        self._seen = tuple(self._look())
+        return await written_aside(self.registry)
 
     def render(self) -> bytes:
         """The exposition text."""
-        return generate_latest(self.registry)
+        self._seen = tuple(self._look())
+        return written(self.registry)
+
+    def _families(self) -> Iterator[Family]:
+        yield from self.shelf.families()
+        yield from self._seen
+
+    def _look(self) -> Iterator[Family]:
+        """What changes on the event loop without being counted, so that it is read there."""
+        live = self._live
+        if live is not None:
+            now = live.clock()
+            yield names.RECONCILE_QUEUE_DEPTH, [((), live.queue())]
+            yield names.WATCH_LAST_EVENT, [((kind,), now - age) for kind, age in live.ages().items()]
+            asked = sorted(live.requests().items())
+            yield names.API_REQUESTS, [((verb, kind, str(code)), count) for (verb, kind, code), count in asked]
+        yield names.FUNCTIONS, sorted(self._functions().items())
+
+    def _functions(self) -> dict[tuple[str, ...], float]:
+        counts: dict[tuple[str, ...], float] = {}
+        for conditions in self._conditions.values():
+            for one in conditions:
+                counts[one] = counts.get(one, 0) + 1
+        return counts
 
 
+@dataclass(frozen=True, slots=True)
 class Live:
     """What is read at a scrape: callables, so that nothing has to be pushed."""
 
-    def __init__(
-        self,
-        queue: Callable[[], int],
-        ages: Callable[[], Mapping[str, float]],
-        calls: Callable[[], Mapping[tuple[str, str], int]],
-        failures: Callable[[], Mapping[tuple[str, int], int]],
-    ) -> None:
-        self.queue = queue
-        self.ages = ages
-        self.calls = calls
-        self.failures = failures
-
-
-class _Scrape(Collector):
-    def __init__(self, live: Live, conditions: Mapping[Key, tuple[tuple[str, str], ...]]) -> None:
-        self._live = live
-        self._conditions = conditions
-
-    def describe(self) -> list[Any]:
-        return []
-
-    def collect(self) -> Iterator[Any]:
-        yield GaugeMetricFamily("stepwell_operator_queue_depth", "Objects that wait to be reconciled", value=self._live.queue())
-        ages = GaugeMetricFamily(
-            "stepwell_operator_watch_last_event_age_seconds", "Time since a watch was last known to hear all", labels=("kind",)
-        )
-        for kind, age in self._live.ages().items():
-            ages.add_metric((kind,), age)
-        yield ages
-        calls = CounterMetricFamily("stepwell_operator_api_calls", "Calls to the API server", labels=("verb", "resource"))
-        for (verb, resource), count in sorted(self._live.calls().items()):
-            calls.add_metric((verb, resource), count)
-        yield calls
-        errors = CounterMetricFamily(
-            "stepwell_operator_api_errors", "Calls that failed; 0 is no answer", labels=("verb", "status")
-        )
-        for (verb, status), count in sorted(self._live.failures().items()):
-            errors.add_metric((verb, str(status)), count)
-        yield errors
-        yield self._functions()
-
-    def _functions(self) -> GaugeMetricFamily:
-        counts: dict[tuple[str, str, str], int] = {}
-        for (namespace, _), conditions in self._conditions.items():
-            for kind, status in conditions:
-                counts[namespace, kind, status] = counts.get((namespace, kind, status), 0) + 1
-        family = GaugeMetricFamily(
-            "stepwell_operator_functions", "DurableFunctions, by condition", labels=("namespace", "condition", "status")
-        )
-        for labels, count in sorted(counts.items()):
-            family.add_metric(labels, count)
-        return family
+    queue: Callable[[], int]
+    ages: Callable[[], Mapping[str, float]]
+    """For each kind: seconds since its watch was last known to have told everything."""
+    requests: Callable[[], Mapping[tuple[str, str, int], int]]
+    """How often the API server was asked, by verb, kind and status of the answer (0: none came)."""
+    clock: Callable[[], float] = time.time

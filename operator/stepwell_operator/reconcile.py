@@ -14,7 +14,7 @@ import structlog
 
 from stepwell.errors import StoreError
 from stepwell_operator.children import Children
-from stepwell_operator.cluster import FUNCTION, Cluster, Conflict, Document, NotThere
+from stepwell_operator.cluster import FUNCTION, Cluster, Document, NotThere, note_act, watched
 from stepwell_operator.events import Events
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.metrics import OperatorMetrics
@@ -81,19 +81,18 @@ class Reconciler:
     async def work(self, item: Item) -> float | None:
         """Reconcile one item; the seconds after which to look again, if need be."""
         began = self._clock()
-        error = "none"
-        try:
-            if item.kind == "well":
-                return await self._reconcile_well(item.namespace, item.name)
-            return await self._reconcile(item.namespace, item.name)
-        except Conflict:
-            error = "conflict"
-            raise  # with a pause that grows: a server that goes on refusing is not to be hammered
-        except Exception as failure:
-            error = type(failure).__name__
-            raise
-        finally:
-            self.metrics.reconciled(item.kind, error, self._clock() - began)
+        failure: str | None = None
+        with watched() as acts:
+            try:
+                if item.kind == "well":
+                    return await self._reconcile_well(item.namespace, item.name)
+                return await self._reconcile(item.namespace, item.name)
+            except Exception as error:
+                # Tried again with a pause that grows: a server that goes on refusing is not to be hammered.
+                failure = type(error).__name__
+                raise
+            finally:
+                self.metrics.reconciled(self._clock() - began, changed=bool(acts.made), failure=failure)
 
     # --- one function ---
 
@@ -154,6 +153,7 @@ class Reconciler:
         try:
             if made.register is not None:
                 await self.wells.register(well, seen.name, made.register)
+                note_act("register")
                 self._announce(seen, made)
                 made = plan(self._observe(seen, await self.targets.get(seen), well))
             if well.ready and await self.wells.hold(well, self._id_of(seen, await self.targets.get(seen)), seen.paused_by):
@@ -236,7 +236,6 @@ class Reconciler:
             written = await self.cluster.merge(FUNCTION, seen.namespace, seen.name, document, "status")
         except NotThere:
             return
-        self.metrics.status_written()
         self.world.see(written, self.world.functions)
         self._events_of(seen, before, after)
 

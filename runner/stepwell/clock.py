@@ -201,6 +201,11 @@ async def _turn_round() -> None:
         await asyncio.sleep(0)
 
 
+def stopwatch() -> float:
+    """Seconds on a clock that only goes on, for how long something took."""
+    return time.perf_counter()
+
+
 def to_datetime(instant: int) -> datetime:
     """The aware UTC datetime of an instant."""
     return _EPOCH + timedelta(microseconds=instant)

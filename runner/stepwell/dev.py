@@ -59,7 +59,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
     functions = load_or_raise(settings.runner.functions)
     listener = listen(settings.gateway.host, settings.gateway.port)
     async with AsyncExitStack() as stack:
-        well = make_well(settings.store, "dev", settings.upkeep.namespace)
+        well = make_well(settings.store, "dev", settings.upkeep)
         doorstep = Doorstep(make_app(well, settings.gateway))
         await stack.enter_async_context(serving(doorstep, listener))
         await _open(well, settings.store)
@@ -114,7 +114,7 @@ async def _reload_once(one: Dev, names: Sequence[str]) -> None:
 
 async def _live_runs(well: Well) -> int:
     figures = (await well.store.stats()).functions
-    return sum(one.queued_due + one.queued_later + one.running + one.sleeping + one.waiting + one.blocked for one in figures)
+    return sum(one.queued + one.running + one.sleeping + one.waiting for one in figures)
 
 
 class _Filter(DefaultFilter):

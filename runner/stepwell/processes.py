@@ -23,6 +23,7 @@ from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, health_app, listen, serving
 from stepwell.loading import load
 from stepwell.metrics import Metrics
+from stepwell.metrics.timed_store import timed
 from stepwell.pool_code import PoolCode
 from stepwell.settings import GatewaySettings, RunnerSettings, StoreSettings, Upkeep
 from stepwell.store.protocol import Store
@@ -86,9 +87,10 @@ def make_store(settings: StoreSettings, *, read_only: bool = False) -> Store:
     return SqliteStore(settings.address, read_only=read_only)
 
 
-def make_well(settings: StoreSettings, component: str, namespace: str = "default") -> Well:
-    """A well that is not open yet."""
-    return Well(make_store(settings), SystemClock(), Metrics(component, namespace), component)
+def make_well(settings: StoreSettings, component: str, upkeep: Upkeep) -> Well:
+    """A well that is not open yet; its store's verbs are timed."""
+    metrics = Metrics(component, upkeep.namespace, "postgres" if settings.is_postgres else "sqlite", upkeep.metrics)
+    return Well(timed(make_store(settings), metrics), SystemClock(), metrics, component)
 
 
 async def open_patiently(well: Well) -> None:
@@ -137,18 +139,31 @@ async def beside(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
 
 
 async def keep_up(well: Well, keep: timedelta) -> None:
-    """Drop history past its time and make room ahead, now and every hour."""
+    """Drop history past its time and make room ahead, now and every hour; each time look whether the invariants hold."""
     while True:
         with suppress(StoreError):
             await well.store.retain(round(keep.total_seconds() * 1_000_000))
+        with suppress(StoreError):
+            await examine(well)
         await asyncio.sleep(UPKEEP_SECONDS)
+
+
+async def examine(well: Well) -> None:
+    """Count and log the invariants that the rows break. Only the gateway that shows the store's figures does, so each once."""
+    if not well.metrics.figures.shows:
+        return
+    for found in await well.store.doctor():
+        well.metrics.violated(found.invariant, len(found.offenders))
+        structlog.get_logger("stepwell").error(
+            "an invariant is broken", invariant=found.invariant, statement=found.statement, rows=list(found.offenders)
+        )
 
 
 async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkeep) -> None:
     """Take events in, show runs, fire cron ticks and sweep, until told to stop. Any number of these may run."""
     begin_logs(upkeep, "gateway")
     listener = listen(settings.host, settings.port)
-    well = make_well(store, "gateway", upkeep.namespace)
+    well = make_well(store, "gateway", upkeep)
     doorstep = Doorstep(make_app(well, settings))
     stop = asyncio.create_task(stopped())
     async with serving(doorstep, listener):
@@ -161,6 +176,8 @@ async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkee
                 await stop
         finally:
             doorstep.open = False
+            with suppress(StoreError):
+                await well.metrics.figures.resign(well.store)
             await well.close()
 
 
@@ -180,7 +197,7 @@ async def runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep)
 
 async def _runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep) -> None:
     functions = () if settings.registered else load_or_raise(settings.functions)
-    well = make_well(store, "runner", upkeep.namespace)
+    well = make_well(store, "runner", upkeep)
     stop = asyncio.create_task(stopped())
     async with AsyncExitStack() as stack:
         doorstep = Doorstep(health_app(well))

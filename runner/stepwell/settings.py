@@ -125,12 +125,21 @@ class TraceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricSettings:
+    """`steps` are the functions whose steps have series of their own; `inngest` shows Inngest's names beside ours."""
+
+    steps: frozenset[str] = frozenset()
+    inngest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What every process needs: its logs and traces, how long history is kept, and the namespace that metrics tell of."""
+    """What every process needs: its logs and traces, how long history is kept, and what its metrics tell, of which namespace."""
 
     log: LogSettings
     keep: timedelta
     namespace: str = "default"
+    metrics: MetricSettings = field(default_factory=MetricSettings)
     traces: TraceSettings = TraceSettings()
 
 
@@ -252,7 +261,7 @@ def dev_settings(env: Mapping[str, str], given: Given, paths: tuple[str, ...]) -
 
 
 def upkeep(env: Mapping[str, str], *, eyes: bool) -> Upkeep:
-    """STEPWELL_LOG_LEVEL; STEPWELL_LOG_FORMAT, `json` or `text` (as `eyes` look on or not); STEPWELL_KEEP; STEPWELL_NAMESPACE."""
+    """Logs (STEPWELL_LOG_LEVEL, STEPWELL_LOG_FORMAT: `text` where `eyes` look on), STEPWELL_KEEP, STEPWELL_NAMESPACE, metrics."""
     level = env.get("STEPWELL_LOG_LEVEL", "INFO").upper()
     if level not in LEVELS:
         raise SettingsError(f"STEPWELL_LOG_LEVEL is one of {', '.join(LEVELS)}, not {level!r}")
@@ -260,8 +269,10 @@ def upkeep(env: Mapping[str, str], *, eyes: bool) -> Upkeep:
     if form not in {"json", "text"}:
         raise SettingsError(f"STEPWELL_LOG_FORMAT is json or text, not {form!r}")
     kept = _length(env.get("STEPWELL_KEEP") or "7d", "STEPWELL_KEEP", 3600.0, 10 * 366 * 86_400.0)
+    steps = (part.strip() for part in env.get("STEPWELL_METRICS_STEPS", "").split(","))
+    metrics = MetricSettings(frozenset(part for part in steps if part), _flag(env, "STEPWELL_METRICS_INNGEST"))
     log = LogSettings(level, form == "json", pod_name(env))
-    return Upkeep(log, kept, env.get("STEPWELL_NAMESPACE") or "default", trace_settings(env))
+    return Upkeep(log, kept, env.get("STEPWELL_NAMESPACE") or "default", metrics, trace_settings(env))
 
 
 def trace_settings(env: Mapping[str, str]) -> TraceSettings:

@@ -116,6 +116,7 @@ class Worker:
             lease_holds=self._lease_holds,
             doubt=self._doubt,
             in_thread=self._in_thread,
+            timer_fired=well.metrics.timer_fired,
             tracer=well.tracer,
         )
         self._lease_until = FOREVER
@@ -170,6 +171,8 @@ class Worker:
                 while self.running:
                     self._left.clear()
                     await self._left.wait()
+        for execution in self.running.values():
+            execution.metrics.recovered("drain")
         await self.stop()
         try:
             await self.well.store.leave(self.runner_id, self.well.clock.pinned())
@@ -295,7 +298,7 @@ class Worker:
         cold: list[Claimed] = []
         for one in claimed:
             metrics = self.well.metrics.of(one.function_id)
-            metrics.claimed((now - one.due) / SECOND, recovered=one.recovered)
+            metrics.claimed((now - one.due) / SECOND, fresh=one.fresh)
             warm = self.warm.take(one.run_id)
             if warm is not None and warm.epoch + 1 == one.epoch and self.codes.of(one.function_id, one.revision) is warm.code:
                 self.running[one.run_id] = warm
@@ -366,6 +369,8 @@ class Worker:
         self._left.set()
         now = self.well.clock.now()
         soon = park.due - now <= WARM_FOR or park.state is Parked.WAITING
+        if execution.draining and park.due == 0:
+            execution.metrics.recovered("drain")
         if self._stopping or not soon or execution.spoiled:
             execution.put_away()
         else:
@@ -438,7 +443,7 @@ class Worker:
             start.input,
             recovered=False,
         )
-        self.well.metrics.of(start.function_id).claimed((now - start.due) / SECOND, recovered=False)
+        self.well.metrics.of(start.function_id).claimed((now - start.due) / SECOND, fresh=True)
         self._begin(claimed, None)
 
     # --- lease and threads ---
@@ -452,6 +457,7 @@ class Worker:
             self.runner_id, (self.options.pool,), self.codes.functions, self.options.slots, length, draining=False, broken=broken
         )
         await self.well.store.enrol(row)
+        self.well.metrics.executes(self.codes.functions)
         self._lease_until = self.well.clock.now() + length
 
     def lease_renewed(self) -> None:
@@ -462,7 +468,7 @@ class Worker:
         """The store no longer knows this runner: what it held is somebody else's; go on under a new lease."""
         for execution in list(self.running.values()):
             execution.metrics.lease_lost()
-            execution.lose()
+            execution.lose(fenced=True)
         self._doubt()  # what no sweep has freed is this runner's again once it enrols
         await self._enrol()
         self._nudge()

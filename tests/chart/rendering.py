@@ -21,6 +21,12 @@ SETS: dict[str, tuple[str, ...]] = {
     "postgres": ("store.adminSecret=stepwell-postgres",),
     "evaluation": ("evaluationStore.enabled=true", "networkPolicy.enabled=true"),
     "namespaced": ("watchNamespaces={shop,bank}", "store.adminSecret=pg", "crds.install=false", "rbac.userRoles=false"),
+    "monitored": (
+        "metrics.serviceMonitor.enabled=true",
+        "metrics.rules.enabled=true",
+        "metrics.rules.labels.release=prometheus",
+        "metrics.dashboards.enabled=true",
+    ),
     "single": (
         "operator.replicas=1",
         "gateway.kubernetesTokens=false",

@@ -106,7 +106,7 @@ def make(api: Api, namespace: str, count: int) -> None:
 
 def told(operator: OperatorProcess) -> float:
     """How many functions it has checked."""
-    return operator.metric("stepwell_operator_functions", condition="Ready") or 0
+    return operator.metric("stepwell_functions", condition="Ready") or 0
 
 
 def busy(operator: OperatorProcess) -> float:

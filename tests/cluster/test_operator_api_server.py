@@ -190,8 +190,8 @@ def test_what_went_unseen_and_is_forgotten(
         assert len(place.runners()) == 2
         eventually(lambda: {row.function_id for row in registry(place).functions if row.active} == {"kept", "again"})
         assert state_of(place, run_id) == "cancelled"
-        there = {"namespace": place.namespace, "condition": "Ready", "status": "True"}
-        operator.wait_until(lambda: operator.metric("stepwell_operator_functions", **there) == 2)
+        there = {"condition": "Ready", "status": "True"}
+        operator.wait_until(lambda: operator.metric("stepwell_functions", **there) == 2)
         operator.wait_until(lambda: relisted(proxy.seen()[mark:]), 15)
 
 

@@ -97,7 +97,7 @@ def test_nothing_is_written_where_nothing_happens(
         operator.stop()
         mark = control_plane.audit.mark()
         operator.start()
-        operator.wait_until(lambda: operator.metric("stepwell_operator_functions", condition="Ready") == 4)
+        operator.wait_until(lambda: operator.metric("stepwell_functions", condition="Ready") == 4)
         settle(operator)
         assert writes(control_plane, installed, mark) == []
 
@@ -105,9 +105,9 @@ def test_nothing_is_written_where_nothing_happens(
 def settle(operator: OperatorProcess) -> None:
     """Wait until the operator has had nothing to do for two of its rounds."""
     quiet_since = time.monotonic()
-    before = operator.metric("stepwell_operator_reconciles_total")
+    before = operator.metric("stepwell_reconcile_total")
     while time.monotonic() - quiet_since < 5:
         time.sleep(0.2)
-        now = operator.metric("stepwell_operator_reconciles_total")
+        now = operator.metric("stepwell_reconcile_total")
         if now != before:
             before, quiet_since = now, time.monotonic()

@@ -6,7 +6,7 @@ import threading
 from conformance.build import SECOND, T0, Well, asking, cancel, done, park, run_id, start, step, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Overdue, Parked, RunnerRow, StepKind
+from stepwell.store.records import Lost, Overdue, Parked, RunnerRow, StepKind
 
 
 async def test_a_beat_renews_the_lease(well: Well) -> None:
@@ -48,6 +48,8 @@ async def test_the_sweep_frees_what_expired_leases_hold(well: Well) -> None:
     well.later(1)
     swept = await well.claim(0, "B", sweep=True)
     assert (swept.recovered, swept.ready) == (2, ("p", "q"))
+    assert swept.overdue == ()
+    assert sorted(swept.lost, key=lambda one: one.run_id) == [Lost(run_id(n), "f", "lease_expired", T0) for n in (1, 2)]
     assert await well.store.held("A") == []
     claimed = (await well.claim(10, "B")).claimed
     assert [(one.run_id, one.epoch, one.recovered, one.due) for one in claimed] == [
@@ -212,3 +214,15 @@ async def test_runs_are_handed_back(well: Well) -> None:
     await well.enrol("B")
     [claimed] = (await well.claim(10, "B")).claimed
     assert (claimed.run_id, claimed.epoch, claimed.recovered) == (run_id(1), 2, False)
+
+
+async def test_what_a_restart_frees_says_so(well: Well) -> None:
+    """Runs of leases that were all ended at once are lost to a restart, with the last beat of their runner."""
+    await well.start(start(1))
+    await well.claim()
+    well.later(7)
+    await asyncio.to_thread(well.store.beat, "A", 60 * SECOND, well.now)
+    beaten = well.now
+    well.later(3)
+    await well.store.expire_all()
+    assert (await well.claim(0, "B", sweep=True)).lost == (Lost(run_id(1), "f", "restart", beaten),)

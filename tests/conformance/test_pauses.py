@@ -112,3 +112,24 @@ async def test_blocked_runs_of_paused_functions_are_not_counted_as_blocked(regis
     await well.store.pause(PAUSE)
     (stats,) = (await well.store.stats(well.now)).functions
     assert (stats.blocked, stats.queued_due, stats.oldest_blocked_age) == (0, 0, 0)
+
+
+async def test_what_a_pause_holds_is_neither_due_nor_overdue(registered: Well) -> None:
+    """Runs of a paused function whose time has come are counted as held, before and after a sweep; resumed they are due again."""
+    well = registered
+    one = await well.running(1)
+    await well.commit(turns=(turn(one, opens=(wait("nap", StepKind.SLEEP, due=T0),), then=park(T0, Parked.SLEEPING)),))
+    await well.start(start(2), start(3, due=T0 + 60 * SECOND))
+    well.later(5)
+    due = await well.store.stats(well.now)
+    assert (due.functions[0].paused, due.functions[0].revision_due, due.timers_overdue) == (0, (("r1", 2, 1),), 1)
+    await well.store.pause(PAUSE)
+    for _ in range(2):
+        stats = await well.store.stats(well.now)
+        (held,) = stats.functions
+        assert (held.paused, held.queued_due, held.queued_later, held.oldest_due_age) == (2, 0, 1, 0)
+        assert (held.revision_due, stats.timers_overdue) == ((("r1", 0, 1),), 0)
+        assert await sweep(well) == []
+    await well.store.resume("f")
+    await sweep(well)
+    assert (await well.store.stats(well.now)).functions == due.functions

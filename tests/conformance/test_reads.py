@@ -3,7 +3,7 @@
 from conformance.build import SECOND, T0, Well, cancel, done, failed, park, run_id, start, step, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import FunctionStats, Limit, Parked, RunFilter, StepKind
+from stepwell.store.records import FunctionRow, FunctionStats, Limit, LimitStats, Parked, RunFilter, ScheduleRow, StepKind
 
 
 async def listed(well: Well, **which: object) -> list[int]:
@@ -122,21 +122,11 @@ async def test_the_live_figures(well: Well) -> None:
     assert stats.now == well.now
     assert stats.functions == (
         FunctionStats(
-            function_id="f",
-            queued_due=1,
-            queued_later=1,
-            running=1,
-            sleeping=0,
-            waiting=0,
-            oldest_due_age=6 * SECOND,
-            blocked=1,
-            oldest_blocked_age=5 * SECOND,
-            fullest_key=1,
-            revision_due=(("r1", 2, 1),),
+            "f", 3, 1, 0, 0, 6 * SECOND, (LimitStats(1, 1, 1, 5 * SECOND),), (("r1", 2, 1),), queued_due=1, queued_later=1
         ),
-        FunctionStats("g", 0, 0, 0, 1, 1, 2 * SECOND, 0, 0, 0, (("r1", 0, 1), ("r2", 1, 0))),
+        FunctionStats("g", 0, 0, 1, 1, 2 * SECOND, (), (("r1", 0, 1), ("r2", 1, 0))),
     )
-    assert stats.timers_overdue == 2
+    assert stats.timers_overdue == 1
     assert [one.runner_id for one in stats.runners] == ["A", "B"]
 
 
@@ -146,6 +136,35 @@ async def test_figures_of_an_empty_well(well: Well) -> None:
     assert (stats.functions, stats.timers_overdue) == ((), 0)
     well.later(60)
     assert (await well.store.stats(well.now)).runners == ()
+
+
+async def test_figures_by_concurrency_rule(well: Well) -> None:
+    """Each of two rules has its own figures; what other functions hold under a shared key counts, what waits for room is told."""
+    limits = (Limit("f", 5, 1), Limit("g", 9))
+    await well.start(start(1, "g", concurrency=(":mail",)))
+    await well.claim(limits=limits)
+    await well.start(
+        start(2, concurrency=("f", ":mail")),
+        start(3, concurrency=("f", ":post")),
+        start(4, concurrency=("f", ":post")),
+    )
+    await well.claim(limits=limits)
+    well.later(3)
+    stats = await well.store.stats(well.now)
+    assert {one.function_id: one.limits for one in stats.functions} == {
+        "f": (LimitStats(1, 1, 0, 0), LimitStats(2, 1, 2, 3 * SECOND)),
+        "g": (LimitStats(1, 1, 0, 0),),
+    }
+
+
+async def test_the_next_ticks(well: Well) -> None:
+    """The next due instant of each function with a schedule is told; a schedule that is gone has none."""
+    row = FunctionRow("f", "r1", "p", "p", b"{}")
+    schedules = [ScheduleRow(f"f/{number}", "f", b"{}", T0, T0, T0 + number * SECOND) for number in (7, 5)]
+    await well.store.register("p", [row], schedules)
+    assert (await well.store.stats(well.now)).next_ticks == (("f", T0 + 5 * SECOND),)
+    await well.store.register("p", [row], [])
+    assert (await well.store.stats(well.now)).next_ticks == ()
 
 
 async def test_live_runners_alone_are_listed(well: Well) -> None:

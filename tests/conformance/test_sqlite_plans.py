@@ -14,7 +14,7 @@ PACKAGE = "stepwell.store.sqlite"
 HOT = [(file, name) for file in ("pile.sql", "claims.sql") for name in load(PACKAGE, file)]
 SMALL = {"registry", "runners", "outbox", "pauses"}
 """One row; one for each runner; what is read in its order up to a limit; and one for each function that somebody paused."""
-RARE = {"held_by"}
+RARE = {"held_by", "lost_by"}
 """Looks at all live runs, but only when a runner has died or left."""
 NEARLY_EMPTY = "USING INDEX queue_poisoned"
 """An index of what hardly ever is."""

@@ -7,6 +7,7 @@ import pytest
 from stepwell.settings import (
     GatewaySettings,
     Given,
+    MetricSettings,
     SettingsError,
     StoreSettings,
     client_settings,
@@ -167,3 +168,12 @@ def test_the_namespace_of_metrics() -> None:
     """Metrics tell of STEPWELL_NAMESPACE, else of `default`."""
     assert upkeep({"STEPWELL_NAMESPACE": "shop"}, eyes=False).namespace == "shop"
     assert upkeep({}, eyes=False).namespace == "default"
+
+
+def test_what_metrics_tell_is_a_setting() -> None:
+    """Functions whose steps are told apart are named with commas; Inngest's names are a switch, and off."""
+    told = upkeep({"STEPWELL_METRICS_STEPS": "orders, mail,", "STEPWELL_METRICS_INNGEST": "1"}, eyes=False).metrics
+    assert told == MetricSettings(frozenset({"orders", "mail"}), inngest=True)
+    assert upkeep({}, eyes=False).metrics == MetricSettings()
+    with pytest.raises(SettingsError, match="STEPWELL_METRICS_INNGEST is 1 or 0"):
+        upkeep({"STEPWELL_METRICS_INNGEST": "yes"}, eyes=False)

@@ -16,7 +16,7 @@ from itertools import islice
 
 import structlog
 
-from stepwell.clock import Clock
+from stepwell.clock import Clock, stopwatch
 from stepwell.engine import dispatch
 from stepwell.engine.crashpoint import NAME, crashpoint_of
 from stepwell.engine.events import Fact
@@ -92,6 +92,9 @@ class Hooks:
     """Called for each start that `fuse` accepted, with None where the commit failed."""
     erred: Callable[[str, str], None]
     waits_erred: Callable[[Sequence[dispatch.WaitError]], None]
+    """Called with (function, kind) of an expression that gave no boolean or no value."""
+    tried: Callable[[str, float], None] = lambda _kind, _seconds: None
+    """Called with (kind, seconds) of each expression that was asked."""
     runner_id: str = ""
     doubt: Callable[[], None] = lambda: None
     """Called where a commit that was to lease runs to this process broke: it may have landed all the same."""
@@ -260,11 +263,12 @@ class _Made:
         self.consumes: tuple[dispatch.Consume, ...] = ()
         self.more_cancels: tuple[Cancel, ...] = ()
         self.wait_errors: Sequence[dispatch.WaitError] = ()
+        self.waits_tried: Sequence[tuple[str, float]] = ()
         self.ends = False
         ticks: dict[int, str] = {}
         for op in ops:
             self._add(op, ticks)
-        self.plan = dispatch.plan(self.facts, registry, now, ticks) if self.facts else dispatch.Plan()
+        self.plan = dispatch.plan(self.facts, registry, now, ticks, stopwatch) if self.facts else dispatch.Plan()
         self.fused: set[int] = set()
         self.own_starts = len(self.starts)
         self.starts.extend(self.plan.starts)
@@ -326,8 +330,9 @@ class _Made:
         )
 
     def decide(self, result: PileResult) -> None:
-        decided = dispatch.decide(self.facts, self.plan.keys, result.candidates, result.now)
+        decided = dispatch.decide(self.facts, self.plan.keys, result.candidates, result.now, stopwatch)
         self.consumes, self.more_cancels, self.wait_errors = tuple(decided.consumes), tuple(decided.cancels), decided.errors
+        self.waits_tried = decided.tried
         self.ends = self.ends or bool(decided.cancels)
 
     def unfuse(self) -> None:
@@ -365,6 +370,8 @@ class _Made:
             self.hooks.erred(function_id, kind)
         if self.wait_errors:
             self.hooks.waits_erred(self.wait_errors)
+        for kind, seconds in (*self.plan.tried, *self.waits_tried):
+            self.hooks.tried(kind, seconds)
         self.hooks.after(self.seen(), result)
 
     def seen(self) -> Pile:

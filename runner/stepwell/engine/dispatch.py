@@ -4,7 +4,7 @@ The committer calls `plan` with one whole version of the registry; the store che
 so that every event is matched against exactly one version and none falls between two.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -34,6 +34,10 @@ class Plan:
     keys: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     """For each event, the digests under which open waits may be found."""
     errors: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    watch: Callable[[], float] | None = None
+    """A stopwatch, in seconds; None: nothing is timed."""
+    tried: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """(kind, seconds) of what expressions took on one event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,9 @@ class Decided:
     consumes: list[Consume] = field(default_factory=list[Consume])
     cancels: list[Cancel] = field(default_factory=list[Cancel])
     errors: list[WaitError] = field(default_factory=list[WaitError])
+    watch: Callable[[], float] | None = None
+    tried: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """As in `Plan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,11 @@ class Occasion:
     turn: int = -1
 
 
-def plan(facts: Sequence[Fact], registry: KnownRegistry, now: int, ticks: Mapping[int, str]) -> Plan:
+def plan(
+    facts: Sequence[Fact], registry: KnownRegistry, now: int, ticks: Mapping[int, str], watch: Callable[[], float] | None = None
+) -> Plan:
     """Match every event with every function. `ticks` gives, by place, the function that a cron tick's event is for."""
-    made = Plan()
+    made = Plan(watch=watch)
     for place, fact in enumerate(facts):
         made.keys.append(tuple(match_key(fact.row.name, path, value) for path, value in _values(fact, registry)))
         if place in ticks:
@@ -80,7 +89,10 @@ def plan(facts: Sequence[Fact], registry: KnownRegistry, now: int, ticks: Mappin
 def start(known: Known, facts: Sequence[Fact], run_id: str, occasion: Occasion, made: Plan) -> Start:
     """One run of a function for these events, admitted by the flow-control rules; what they note goes into `made`."""
     activation = Activation(facts[0].document)
+    began = _begin(made)
     admission = flow_control.admit(known.spec, activation, occasion.now)
+    if admission.idempotency_key is not None or known.spec.concurrency:
+        _done(made, "key", began)
     for rule, reason in admission.notes:
         made.errors.append((known.row.function_id, "key"))
         if occasion.event >= 0:
@@ -120,7 +132,13 @@ def as_rerun(first: Start, run_id: str) -> Start:
     return replace(first, rerun_of=run_id, idempotency_key=None)
 
 
-def decide(facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: Sequence[Candidate], now: int) -> Decided:
+def decide(
+    facts: Sequence[Fact],
+    keys: Sequence[tuple[str, ...]],
+    candidates: Sequence[Candidate],
+    now: int,
+    watch: Callable[[], float] | None = None,
+) -> Decided:
     """Which open waits and cancel listeners that share a key with an event really match; for a wait the first event wins.
 
     `now` is the store's: what an event says of its own time ends no listener and prolongs none.
@@ -128,7 +146,7 @@ def decide(facts: Sequence[Fact], keys: Sequence[tuple[str, ...]], candidates: S
     by_key: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_key.setdefault(candidate.wait.match_key or "", []).append(candidate)
-    decided = Decided()
+    decided = Decided(watch=watch)
     for place, fact in enumerate(facts):
         for key in keys[place]:
             for candidate in by_key.get(key, ()):
@@ -166,7 +184,10 @@ def _match(fact: Fact, place: int, registry: KnownRegistry, now: int, made: Plan
     activation = Activation(fact.document)
     due = max(now, fact.row.ts * 1000)
     for function_id, triggers in candidates:
+        began = _begin(made)
         outcome = registry.index.match(triggers, activation)
+        if any(trigger.if_ is not None for trigger in triggers):
+            _done(made, "trigger", began)
         for error in outcome.errors:
             made.errors.append((function_id, "trigger"))
             made.decisions.append(Decision(place, function_id, "expression error", error))
@@ -206,13 +227,24 @@ def _listener(rule: CancelOn, place: int, fact: Fact, now: int) -> Wait:
     )
 
 
+def _begin(made: Plan | Decided) -> float:
+    return made.watch() if made.watch is not None else 0.0
+
+
+def _done(made: Plan | Decided, kind: str, began: float) -> None:
+    if made.watch is not None:
+        made.tried.append((kind, made.watch() - began))
+
+
 def _test(candidate: Candidate, place: int, fact: Fact, decided: Decided) -> None:
     wait = candidate.wait
     if wait.residual is not None:
         event = cast("dict[str, Any]", orjson.loads(wait.context)) if wait.context is not None else {}
+        kind = "cancel" if wait.kind is StepKind.CANCEL else "wait"
+        began = _begin(decided)
         verdict = compile_expression(wait.residual).test(Activation(event, fact.document))
+        _done(decided, kind, began)
         if verdict.error is not None:
-            kind = "cancel" if wait.kind is StepKind.CANCEL else "wait"
             decided.errors.append(WaitError(candidate.run_id, kind, f"{wait.residual}: {verdict.error}"))
         if not verdict.matched:
             return

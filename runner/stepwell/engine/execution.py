@@ -50,6 +50,7 @@ from stepwell.store.records import (
 Key = tuple[str, int]
 SETTLE_HOPS = 3
 """Loop turns without a step call before the code counts as blocked; gather and TaskGroup need two to pass a result on."""
+WAITED_FOR = frozenset({StepKind.EVENT, StepKind.SIGNAL, StepKind.INVOKE})
 PUT_AWAY = "stepwell puts this execution away; it goes on later from its journal. Let CancelledError pass, don't catch it."
 
 
@@ -77,6 +78,7 @@ class Deps:
     doubt: Callable[[], None]
     """Told where a run is dropped that the store may still hold leased to this runner."""
     in_thread: Callable[[Callable[[], object]], Awaitable[object]]
+    timer_fired: Callable[[float], None]
     tracer: Tracer | None = None
 
 
@@ -104,6 +106,10 @@ class Unwritten:
     facts: list[Fact] = field(default_factory=list[Fact])
     starts: list[Start] = field(default_factory=list[Start])
     signal: Signal | None = None
+    tried: list[tuple[str, str, float | None]] = field(default_factory=list[tuple[str, str, float | None]])
+    """(step id, outcome, seconds) of attempts, counted once they are durable; code between steps has no id and no time."""
+    retried: list[tuple[str, str, float, float]] = field(default_factory=list[tuple[str, str, float, float]])
+    """(step id, reason, seconds until the next attempt, seconds lost)."""
     size: int = 200
 
     def __bool__(self) -> bool:
@@ -173,6 +179,8 @@ class Execution:
         self.is_over = False
         self.spoiled = False
         """Whether memory holds what the store refused, so that only the journal tells the truth."""
+        self.cut_off_as = "cancelled"
+        """What becomes of attempts whose bodies still run when the execution ends."""
         self.passing: Pass | None = None
         self.unwritten = Unwritten()
         self.began = deps.clock.now()
@@ -245,9 +253,10 @@ class Execution:
         encoded = values.encode_error(error, error.attempts if isinstance(error, StepError) else attempt + 1)
         if not told:
             self.unwritten.attempts.append(AttemptRow("", 0, attempt, self.began, now, encoded, due))
+            self.unwritten.tried.append(("", "timeout" if isinstance(error, TimeoutError) else "error", None))
         if due is None:
             return End(RunStatus.FAILED, encoded)
-        self.metrics.retried("error", (due - now) / 1e6)
+        self.unwritten.retried.append(("", type(error).__name__, (due - now) / 1e6, 0.0))
         return Park(due, Parked.QUEUED, attempt + 1, len(self.memo))
 
     def restart(self) -> None:
@@ -268,9 +277,10 @@ class Execution:
         self._close_pass()
         self._wake_waiters()
 
-    def lose(self) -> None:
-        """The run is somebody else's, or over: stop at once, write nothing more."""
+    def lose(self, *, fenced: bool = False) -> None:
+        """The run is over, or (`fenced`) somebody else's: stop at once, write nothing more."""
         if not self.is_over:
+            self.cut_off_as = "fenced" if fenced else "cancelled"
             self._trace("lost")
             self.put_away()
             self.deps.over(self, None)
@@ -364,7 +374,7 @@ class Execution:
         if not self.deps.lease_holds():
             # The lease may be renewed yet, with the run on it: unless it is handed back, nobody would ever take it.
             self.deps.doubt()
-            self.lose()
+            self.lose(fenced=True)
             raise Lost(PUT_AWAY)
 
     def touch(self) -> None:
@@ -440,7 +450,7 @@ class Execution:
             wait = self.waits[key]
             if wait.kind is StepKind.SLEEP:
                 row = StepRow(*key, StepKind.SLEEP, ok=True, value=b"null", attempts=1, started=wait.opened, ended=now)
-                self.metrics.timer_fired((now - wait.due) / 1e6)
+                self.deps.timer_fired((now - wait.due) / 1e6)
                 self.remember(row)
                 self.suspended.pop(key).set_result(row)
             elif wait.kind is not StepKind.RUN:
@@ -501,10 +511,15 @@ class Execution:
             self._refused(done, todo)
             return
         if not done.turn.landed:
-            self.metrics.fenced.inc()
-            self.lose()
+            self.metrics.fenced.value += 1
+            self._count_fenced(todo)
+            self.lose(fenced=True)
             return
         self.wrote_at = done.now
+        for step_id, outcome, seconds in todo.tried:
+            self.metrics.step_done(seconds, outcome, step_id)
+        for step_id, reason, wait, lost in todo.retried:
+            self.metrics.retried(reason, wait, lost, step_id)
         if self.is_over:
             return
         self._settle_steps(todo, done)
@@ -520,6 +535,18 @@ class Execution:
         self._wake_waiters()
         if self.leased and not self.is_over:
             self.touch()
+
+    def _count_fenced(self, todo: Unwritten) -> None:
+        """Attempts whose outcome was refused: whoever has the run now tries again."""
+        for step_id, _outcome, seconds in todo.tried:
+            self.metrics.step_done(seconds, "fenced", step_id)
+            self.metrics.retried("lost", 0.0, seconds or 0.0, step_id)
+
+    def cut_off(self, step_id: str, seconds: float) -> None:
+        """A body was cut off: its run was ended, or its lease is gone and somebody else tries again."""
+        self.metrics.step_done(seconds, self.cut_off_as, step_id)
+        if self.cut_off_as == "fenced":
+            self.metrics.retried("lost", 0.0, seconds, step_id)
 
     def _settle_steps(self, todo: Unwritten, done: Done) -> None:
         if done.turn is None:
@@ -604,7 +631,8 @@ class Execution:
         for row in journal.steps:
             key = (row.step_id, row.occurrence)
             if key not in self.memo:
-                self.metrics.wait_resolved("event")
+                if row.kind in WAITED_FOR:
+                    self.metrics.wait_resolved("event")
                 self.resolve(key, row)
         if self.leased and (self.passing is None or self.passing.closing):
             self.begin()
@@ -632,6 +660,9 @@ class Execution:
         for row in journal.steps:
             self.memo[(row.step_id, row.occurrence)] = row
             self.state_size += len(row.value)
+            # What ended a wait made the run due at that very instant, unless it was due before.
+            if row.kind in WAITED_FOR and row.ended >= self.claimed.due:
+                self.metrics.wait_resolved("event")
         for wait in journal.waits:
             if wait.kind is not StepKind.CANCEL:
                 self.waits[(wait.step_id, wait.occurrence)] = wait

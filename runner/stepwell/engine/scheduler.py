@@ -54,9 +54,10 @@ class Scheduler:
         plan = schedule.plan_ticks(row.schedule_id, trigger, row.last_due, now)
         ops = [self._op(row, trigger, planned, now, plan.next_due) for planned in plan.ticks]
         done = await asyncio.gather(*(self.well.committer.submit(op) for op in ops))
-        for one in done:
+        for planned, one in zip(plan.ticks, done, strict=True):
             if one.tick is not None:
-                self.well.metrics.of(row.function_id).ticked(one.tick)
+                lag = (one.now - planned.due) / 1e6 if one.tick is TickOutcome.FIRED else None
+                self.well.metrics.of(row.function_id).ticked(one.tick, lag)
         return plan.next_due
 
     def _op(self, row: ScheduleRow, trigger: CronTrigger, planned: schedule.PlannedTick, now: int, next_due: int) -> Op:

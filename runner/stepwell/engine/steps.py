@@ -294,23 +294,15 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
     await execution.hold_lease()
     _still_open(passing)
     started = execution.deps.clock.now()
-    outcome: bytes | Exception
     if NAME:
         crashpoint("body-before")
     execution.in_flight += 1
     try:
-        outcome = await _call(passing, key, body, attempt)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if passing.shut or (task is not None and task.cancelling()):
-            raise
-        outcome = RuntimeError(f"the step's own code raised CancelledError: {error}")
-    except Exception as error:  # noqa: BLE001 - the step's error is recorded
-        outcome = error
-    except SystemExit as error:
-        outcome = RuntimeError(f"the step's code called sys.exit({error.code})")
+        outcome = await _outcome(passing, key, body, attempt)
     finally:
         execution.in_flight -= 1
+        if passing.shut:
+            execution.cut_off(key[0], (execution.deps.clock.now() - started) / 1e6)
     if NAME:
         crashpoint("body-after")
     _still_open(passing)
@@ -319,12 +311,27 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
         error = None if isinstance(outcome, bytes) else type(outcome).__name__
         execution.deps.tracer.emit(trace.attempt_span(execution.claimed, key, attempt, (started, ended), error))
     if isinstance(outcome, bytes):
-        execution.metrics.step_done((ended - started) / 1e6, "ok")
+        execution.unwritten.tried.append((key[0], "ok", (ended - started) / 1e6))
         row = StepRow(*key, StepKind.RUN, ok=True, value=outcome, attempts=attempt + 1, started=started, ended=ended)
         execution.remember(row)
         passing.attempt = 0
         return row
     return _failed(passing, key, body, AttemptRow(*key, attempt, started, ended, b"", None), outcome)
+
+
+async def _outcome(passing: Pass, key: Key, body: Body, attempt: int) -> bytes | Exception:
+    """The body's result as JSON, or the error that is recorded; only being put away is raised."""
+    try:
+        return await _call(passing, key, body, attempt)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if passing.shut or (task is not None and task.cancelling()):
+            raise
+        return RuntimeError(f"the step's own code raised CancelledError: {error}")
+    except Exception as error:  # noqa: BLE001 - the step's error is recorded
+        return error
+    except SystemExit as error:
+        return RuntimeError(f"the step's code called sys.exit({error.code})")
 
 
 async def _call(passing: Pass, key: Key, body: Body, attempt: int) -> bytes:
@@ -386,7 +393,8 @@ def _failed(passing: Pass, key: Key, body: Body, tried: AttemptRow, error: Excep
     backoff = body.backoff or spec.backoff
     due = next_try(error, backoff, tried.attempt, retries, execution.deps.draw(), tried.ended)
     encoded = values.encode_error(error, tried.attempt + 1)
-    execution.metrics.step_done((tried.ended - tried.started) / 1e6, "timeout" if isinstance(error, TimeoutError) else "error")
+    seconds = (tried.ended - tried.started) / 1e6
+    execution.unwritten.tried.append((key[0], "timeout" if isinstance(error, TimeoutError) else "error", seconds))
     execution.unwritten.attempts.append(AttemptRow(*key, tried.attempt, tried.started, tried.ended, encoded, due))
     if due is None:
         row = StepRow(
@@ -395,7 +403,7 @@ def _failed(passing: Pass, key: Key, body: Body, tried: AttemptRow, error: Excep
         execution.remember(row)
         passing.attempt = 0
         return row
-    execution.metrics.retried(type(error).__name__, (due - tried.ended) / 1e6, (tried.ended - tried.started) / 1e6)
+    execution.unwritten.retried.append((key[0], type(error).__name__, (due - tried.ended) / 1e6, seconds))
     detail = values.canonical({**values.decode(encoded), "tries": retries + 1})
     execution.open_wait(Wait(StepKind.RUN, *key, due, tried.ended, attempt=tried.attempt + 1, detail=detail))
     return None
@@ -439,7 +447,7 @@ def _still_open(passing: Pass) -> None:
 
 def _replay(passing: Pass, row: StepRow, kind: StepKind) -> StepRow:
     recorded_as(row, kind, passing.execution.run_id)
-    passing.execution.metrics.memoized.inc()
+    passing.execution.metrics.memoized.value += 1
     _pass_by(passing)
     return row
 

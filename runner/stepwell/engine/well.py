@@ -61,7 +61,14 @@ class Well:
         self.metrics = metrics
         self.component = component
         self.ids = ids or Ids()
-        self.hooks = Hooks(after=self._after, fuse=_never, fused=_nothing, erred=self._erred, waits_erred=self._waits_erred)
+        self.hooks = Hooks(
+            after=self._after,
+            fuse=_never,
+            fused=_nothing,
+            erred=self._erred,
+            waits_erred=self._waits_erred,
+            tried=metrics.expression_tried,
+        )
         self.committer = Committer(store, clock, self.refresh, self.hooks)
         self.tracer: Tracer | None = None
         """Takes the spans of this process's executions; None while there are no traces."""
@@ -203,6 +210,10 @@ class Well:
         """Act on what a sweep found."""
         if result.registry_version and result.registry_version != self.registry.version:
             self.spawn(self.refresh())
+        for one in result.lost:
+            self.metrics.of(one.function_id).recovered(one.cause)
+            if one.beaten:
+                self.metrics.recovered_after(one.cause, (result.now - one.beaten) / 1e6)
         if result.overdue:
             self.spawn(self._cancel_overdue(result.overdue))
         if result.outbox:
@@ -235,7 +246,7 @@ class Well:
             error, status = overdue_error(one)
             ops.append(Op(cancels=(Cancel(one.run_id, error, status, only_unclaimed=one.reason == "start"),), patient=True))
             if one.reason == "poison":
-                self.metrics.of(one.function_id).parked.inc()
+                self.metrics.of(one.function_id).parked.value += 1
         await asyncio.gather(*(self.committer.submit(op) for op in ops))
 
     def _after(self, pile: Pile, result: PileResult) -> None:
@@ -259,7 +270,7 @@ class Well:
         for run_id in run_ids:
             row = await self.store.run(run_id)
             if row is not None and row.ended == ended:
-                self.metrics.of(row.function_id).ended_elsewhere(row.status)
+                self.metrics.of(row.function_id).finished(row.status, (ended - row.created) / 1e6)
 
     def _heard(self, payload: str) -> None:
         pools = tuple(payload.split(",")) if payload else ()

@@ -36,7 +36,7 @@ from stepwell.why import (
 
 MOST_RUNS = 200
 MOST_EXPLAINED = 20
-NO_RUNS = FunctionStats("", 0, 0, 0, 0, 0, 0, 0, 0, 0)
+NO_RUNS = FunctionStats("")
 
 
 async def explain_run(well: Well, run: RunRow) -> WaitingFor | None:

@@ -32,13 +32,14 @@ async def ready(well: OneWell) -> Response:
 
 async def metrics(well: OneWell) -> Response:
     """Give the figures of this process and the live ones of the store, in Prometheus' text format."""
-    await well.metrics.look(well.store, well.clock, well.registry.limits.values())
-    return exposition(well)
+    await well.metrics.look(well.store, well.clock)
+    return await exposition(well)
 
 
-def exposition(well: Well) -> Response:
+async def exposition(well: Well) -> Response:
     """The figures as they are known now, without asking the store."""
-    text, kind = well.metrics.render()
+    well.metrics.store_connections(*well.store.connections)
+    text, kind = await well.metrics.exposition()
     return Response(text, headers={**NO_STORE, "Content-Type": kind})
 
 

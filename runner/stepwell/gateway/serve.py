@@ -97,7 +97,7 @@ def health_app(well: Well) -> Starlette:
             return refusal(error)
 
     async def metrics(_request: Request) -> Response:
-        return probes.exposition(well)
+        return await probes.exposition(well)
 
     return Starlette(routes=[Route("/health", health), Route("/ready", ready), Route("/metrics", metrics)])
 

@@ -41,6 +41,11 @@ class Store(Protocol):
         """Bring the schema up to date under a lock and return the names of the migrations applied (none: [])."""
         ...
 
+    @property
+    def connections(self) -> tuple[int, int, int]:
+        """How many connections of this process are in use, how many are idle, and how many callers wait for one."""
+        ...
+
     # --- the one write ---
 
     async def commit(self, pile: Pile) -> PileResult:

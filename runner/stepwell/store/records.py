@@ -426,6 +426,16 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A run that the sweep took from its runner. `cause` is "lease_expired" or "restart", `beaten` the last beat (0: unknown)."""
+
+    run_id: str
+    function_id: str
+    cause: str
+    beaten: int
+
+
+@dataclass(frozen=True, slots=True)
 class PileResult:
     """The answers, in the order of the pile. `now` is the store's clock at the commit.
 
@@ -447,6 +457,7 @@ class PileResult:
     claimed: tuple[Claimed, ...] = ()
     news: tuple[News, ...] = ()
     overdue: tuple[Overdue, ...] = ()
+    lost: tuple[Lost, ...] = ()
     outbox: tuple[str, ...] = ()
     recovered: int = 0
     fenced: int = 0
@@ -667,22 +678,47 @@ class RunFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionStats:
-    """The live figures of one function; ages in µs."""
+class LimitStats:
+    """What counts under one of a function's concurrency rules; `place` is the rule's, 1 or 2. The age in µs.
 
-    function_id: str
-    queued_due: int
-    queued_later: int
-    running: int
-    sleeping: int
-    waiting: int
-    oldest_due_age: int
+    `in_use` are the unexpired leases, of any function, under the fullest of the keys that the function's live runs have.
+    """
+
+    place: int
+    in_use: int
     blocked: int
     oldest_blocked_age: int
-    fullest_key: int
-    """The most unexpired leases that any one of its keyed concurrency keys has."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStats:
+    """The live figures of one function; ages in µs. `queued`, `running`, `sleeping` and `waiting` are all that live."""
+
+    function_id: str
+    queued: int = 0
+    running: int = 0
+    sleeping: int = 0
+    waiting: int = 0
+    oldest_due_age: int = 0
+    limits: tuple[LimitStats, ...] = ()
+    """For each rule under whose keys live runs are."""
     revision_due: tuple[tuple[str, int, int], ...] = ()
     """(revision, due, later) for each revision with queue items."""
+    queued_due: int = 0
+    """Queued runs that anybody may claim now."""
+    queued_later: int = 0
+    paused: int = 0
+    """Runs whose time has come and that a pause holds; they aren't due while it lasts."""
+
+    @property
+    def blocked(self) -> int:
+        """Due runs that a limit holds back; a run waits for one key at a time."""
+        return sum(one.blocked for one in self.limits)
+
+    @property
+    def oldest_blocked_age(self) -> int:
+        """Of the run that a limit has held back for longest."""
+        return max((one.oldest_blocked_age for one in self.limits), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -700,13 +736,15 @@ class RunnerRow:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What the store knows for `/metrics`, in one look."""
+    """What the store knows for `/metrics`, in one look. `next_ticks` are (function, next due instant) of what has a schedule."""
 
     now: int
     functions: tuple[FunctionStats, ...]
     runners: tuple[RunnerRow, ...]
     timers_overdue: int
+    next_ticks: tuple[tuple[str, int], ...] = ()
     oldest_xmin_age: int = 0
+    """µs since the oldest transaction began whose snapshot holds back vacuum."""
     dead_tuples: tuple[tuple[str, int], ...] = ()
 
 

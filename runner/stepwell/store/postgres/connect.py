@@ -126,6 +126,12 @@ class Connections:
         self._reaper: asyncio.TimerHandle | None = None
         self._pause = 0.0
         self._again_at = 0.0
+        self._waiting = 0
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many are in use, idle, and waited for."""
+        return len(self._open) - len(self._idle), len(self._idle), self._waiting
 
     @asynccontextmanager
     async def use(self, *, retrying: bool = False) -> AsyncGenerator[Connection]:
@@ -133,11 +139,14 @@ class Connections:
 
         `retrying`: those in RETRIED come out as they are, for the caller sends the statement again.
         """
+        self._waiting += 1
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT):
                 await self._room.acquire()
         except TimeoutError as error:
             raise StoreUnavailable("Postgres: all connections are busy") from error
+        finally:
+            self._waiting -= 1
         try:
             connection = await self._take()
             try:

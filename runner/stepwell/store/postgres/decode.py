@@ -16,6 +16,7 @@ from stepwell.store.records import (
     Candidate,
     Claimed,
     EventFate,
+    Lost,
     News,
     Overdue,
     Pile,
@@ -32,6 +33,8 @@ Rest = dict[str, Any]
 
 LANDED = TurnResult(landed=True)
 FENCED = TurnResult(landed=False)
+LOST = ("lease_expired", "restart")
+"""What `sweep` says of runs that it took from their runner, among those that are overdue."""
 STATUSES = {status.value: status for status in RunStatus}
 TRIGGERS = {int(kind): kind for kind in TriggerKind}
 
@@ -55,7 +58,8 @@ def decode(pile: Pile, row: Row) -> PileResult:
         cancels=tuple(STATUSES[status] if status is not None else None for status in rest.get("cancels", ())),
         claimed=_claimed(row) if row["cd_run"] is not None else (),
         news=tuple(News(run_id, inbox) for run_id, inbox in rest.get("news", ())),
-        overdue=tuple(Overdue(run_id, function, reason) for run_id, function, reason in rest.get("overdue") or ()),
+        overdue=tuple(Overdue(*found[:3]) for found in rest.get("overdue") or () if found[2] not in LOST),
+        lost=tuple(Lost(*found) for found in rest.get("overdue") or () if found[2] in LOST),
         outbox=tuple(rest.get("outbox") or ()),
         recovered=row["out_recovered"],
         fenced=len(rest.get("fenced", ())),

@@ -6,7 +6,8 @@ select well.enrol($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: beat
 -- Renew a lease, if it is still there.
-update well.runners set expires = coalesce($3::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) + $2::bigint
+update well.runners set expires = c.now + $2::bigint, beaten = c.now
+from (select coalesce($3::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now) c
 where runner_id = $1 returning true
 
 -- name: leave
@@ -199,52 +200,65 @@ order by q.run_id
 -- A schedule's ticks, newest first.
 select due, outcome, reason, run_id from well.ticks where schedule_id = $1 order by due desc limit $2
 
--- name: stats_functions
--- The live figures by function.
-select q.function_id,
-       count(*) filter (where q.runner_id is null and q.state = 0 and q.blocked_on is null and q.due <= $1::bigint) as queued_due,
-       count(*) filter (where q.runner_id is null and q.state = 0 and q.due > $1) as queued_later,
-       count(*) filter (where q.runner_id is not null) as running,
-       count(*) filter (where q.runner_id is null and q.state = 1) as sleeping,
-       count(*) filter (where q.runner_id is null and q.state = 2) as waiting,
-       min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= $1) as oldest_due,
-       count(*) filter (where q.blocked_on is not null and not starts_with(q.blocked_on, '!')) as blocked,
-       min(q.due) filter (where q.blocked_on is not null and not starts_with(q.blocked_on, '!')) as oldest_blocked
-from well.queue q group by q.function_id order by q.function_id
-
--- name: stats_keys
--- The most unexpired leases under any one key, by function.
-select k.function_id, max(k.leases) as leases from (
-    select q.function_id, k.key, count(*) as leases
-    from well.queue q join well.runners r on r.runner_id = q.runner_id and r.expires > $1::bigint
-    cross join lateral (values (q.key1), (q.key2)) k (key)
-    where k.key is not null
-    group by q.function_id, k.key
-) k group by k.function_id
-
--- name: stats_revisions
--- Due and later items by revision.
-select q.function_id, q.revision, count(*) filter (where q.due <= $1::bigint) as due, count(*) filter (where q.due > $1) as later
-from well.queue q where q.runner_id is null group by q.function_id, q.revision order by q.function_id, q.revision
+-- name: stats
+-- The live figures in one statement, so of one snapshot. What a pause holds isn't due:
+-- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
+-- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners, overdue, next,
+-- xmin_age, dead}.
+with clock as (select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now),
+keyed as materialized (
+    select q.function_id, q.run_id, k.place, k.key, q.due, q.blocked_on is not distinct from k.key as blocked,
+           r.runner_id is not null as leased
+    from clock cross join well.queue q
+    cross join lateral (values (1, q.key1), (2, q.key2)) k (place, key)
+    left join well.runners r on r.runner_id = q.runner_id and r.expires > clock.now
+    where k.key is not null and (k.place = 1 or q.key2 is distinct from q.key1)
+),
+used as (select k.key, count(*) as leases from keyed k where k.leased group by k.key)
+select json_build_object(
+    'now', clock.now,
+    'functions', (select json_agg(json_build_array(f.function_id, f.queued, f.running, f.sleeping, f.waiting, f.oldest, f.due, f.later, f.paused)
+                                  order by f.function_id) from (
+        select q.function_id,
+               count(*) filter (where q.runner_id is null and q.state = 0),
+               count(*) filter (where q.runner_id is not null),
+               count(*) filter (where q.runner_id is null and q.state = 1),
+               count(*) filter (where q.runner_id is null and q.state = 2),
+               min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
+               count(*) filter (where q.runner_id is null and q.state = 0 and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
+               count(*) filter (where q.runner_id is null and q.state = 0 and q.due > clock.now),
+               count(*) filter (where q.runner_id is null and q.due <= clock.now and p.function_id is not null)
+        from well.queue q left join well.pauses p on p.function_id = q.function_id
+        group by q.function_id) f (function_id, queued, running, sleeping, waiting, oldest, due, later, paused)),
+    'limits', (select json_agg(json_build_array(l.function_id, l.place, l.used, l.blocked, l.oldest) order by l.function_id, l.place) from (
+        select k.function_id, k.place, coalesce(max(u.leases), 0), count(*) filter (where k.blocked),
+               min(k.due) filter (where k.blocked)
+        from keyed k left join used u on u.key = k.key group by k.function_id, k.place) l (function_id, place, used, blocked, oldest)),
+    'revisions', (select json_agg(json_build_array(v.function_id, v.revision, v.due, v.later) order by v.function_id, v.revision) from (
+        select q.function_id, q.revision, count(*) filter (where q.due <= clock.now and p.function_id is null),
+               count(*) filter (where q.due > clock.now)
+        from well.queue q left join well.pauses p on p.function_id = q.function_id where q.runner_id is null group by q.function_id, q.revision) v (function_id, revision, due, later)),
+    'runners', (select json_agg(json_build_array(r.runner_id, r.pools, r.functions, r.slots, r.expires, r.draining, r.broken)
+                                order by r.runner_id)
+        from well.runners r where r.expires > clock.now),
+    'overdue', (select count(*) from well.queue q
+        where q.runner_id is null and q.blocked_on is null and q.state <> 0 and q.recoveries < 5 and q.due <= clock.now - 1000000
+          and not exists (select from well.pauses p where p.function_id = q.function_id)),
+    'next', (select json_agg(json_build_array(s.function_id, s.due) order by s.function_id) from (
+        select s.function_id, min(s.next_due) from well.schedules s
+        where s.active and s.next_due > 0 group by s.function_id) s (function_id, due)),
+    'xmin_age', coalesce((select ((extract(epoch from clock_timestamp()) - extract(epoch from min(x.since))) * 1000000)::bigint from (
+        select a.xact_start as since from pg_stat_activity a where a.backend_xmin is not null and a.pid <> pg_backend_pid()
+        union all select p.prepared from pg_prepared_xacts p) x), 0),
+    'dead', (select json_agg(json_build_array(t.relname, t.n_dead_tup) order by t.relname) from pg_stat_user_tables t
+        where t.schemaname = $2 and t.relname in ('queue', 'waits', 'runners', 'outbox', 'idempotency'))
+)::text
+from clock
 
 -- name: stats_runners
 -- Every lease.
 select runner_id, pools, functions, slots, expires, draining, broken::text as broken from well.runners
 where expires > coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) order by runner_id
-
--- name: stats_server
--- The clock, timers that nobody took, and what holds back vacuum.
-select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now,
-       coalesce((select max(age(a.backend_xmin))::bigint from pg_stat_activity a where a.backend_xmin is not null), 0) as xmin_age
-
--- name: stats_overdue
--- Items that nobody took within a second of their due time.
-select count(*) from well.queue where runner_id is null and blocked_on is null and recoveries < 5 and due <= $1::bigint - 1000000
-
--- name: stats_dead
--- Dead tuples of the tables that change.
-select relname, n_dead_tup from pg_stat_user_tables
-where schemaname = $1 and relname in ('queue', 'waits', 'runners', 'outbox', 'idempotency') order by relname
 
 -- name: clock
 -- The store's clock.

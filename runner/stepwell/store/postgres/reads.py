@@ -2,12 +2,13 @@
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from stepwell.engine.run import RunStatus
+from stepwell.store.looking import stats_of
 from stepwell.store.postgres.connect import Connections
 from stepwell.store.postgres.driver import Row
 from stepwell.store.postgres.migrate import quoted
@@ -15,7 +16,6 @@ from stepwell.store.records import (
     FOREVER,
     AttemptRow,
     FunctionRow,
-    FunctionStats,
     Journal,
     Parked,
     PauseRow,
@@ -189,23 +189,7 @@ class Reads:
     async def stats(self, now: int | None = None) -> Stats:
         """The live figures, for `/metrics`."""
         async with self._reads.use() as connection:
-            (server,) = await connection.fetch(self._sql["stats_server"], self._now(now))
-            at: int = server["now"]
-            functions = await connection.fetch(self._sql["stats_functions"], at)
-            keys = await connection.fetch(self._sql["stats_keys"], at)
-            revisions = await connection.fetch(self._sql["stats_revisions"], at)
-            runners = await connection.fetch(self._sql["stats_runners"], at)
-            overdue: int = await connection.fetchval(self._sql["stats_overdue"], at)
-            dead = await connection.fetch(self._sql["stats_dead"], self._schema)
-        fullest = {row["function_id"]: row["leases"] for row in keys}
-        return Stats(
-            now=at,
-            functions=tuple(_function_stats(row, at, fullest, revisions) for row in functions),
-            runners=tuple(map(_runner, runners)),
-            timers_overdue=overdue,
-            oldest_xmin_age=server["xmin_age"],
-            dead_tuples=tuple((row["relname"], row["n_dead_tup"]) for row in dead),
-        )
+            return stats_of(await connection.fetchval(self._sql["stats"], self._now(now), self._schema))
 
 
 def _runner(row: Row) -> RunnerRow:
@@ -286,23 +270,4 @@ def _wait(row: Row) -> Wait:
         context=row["context"],
         target_run=row["target_run"],
         detail=row["detail"],
-    )
-
-
-def _function_stats(row: Row, now: int, fullest: dict[str, int], revisions: Iterable[Row]) -> FunctionStats:
-    function_id: str = row["function_id"]
-    return FunctionStats(
-        function_id=function_id,
-        queued_due=row["queued_due"],
-        queued_later=row["queued_later"],
-        running=row["running"],
-        sleeping=row["sleeping"],
-        waiting=row["waiting"],
-        oldest_due_age=max(0, now - row["oldest_due"]) if row["oldest_due"] is not None else 0,
-        blocked=row["blocked"],
-        oldest_blocked_age=max(0, now - row["oldest_blocked"]) if row["oldest_blocked"] is not None else 0,
-        fullest_key=fullest.get(function_id, 0),
-        revision_due=tuple(
-            (item["revision"], item["due"], item["later"]) for item in revisions if item["function_id"] == function_id
-        ),
     )

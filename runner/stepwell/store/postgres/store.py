@@ -68,19 +68,27 @@ class PostgresStore(Reads, Upkeep, Access):
         """Bring the schema up to date and return the names of the migrations applied."""
         return await migrate(self._address, self._schema)
 
+    @property
+    def connections(self) -> tuple[int, int, int]:
+        """Connections in use, idle, and waited for; the beat's own is not among them."""
+        writes, reads = self._writes.counts, self._reads.counts
+        return writes[0] + reads[0], writes[1] + reads[1], writes[2] + reads[2]
+
     # --- the one write ---
 
     async def commit(self, pile: Pile) -> PileResult:
         """Write the pile in one transaction and answer only after it is durable."""
         args = encode(pile, self._now(pile.now))
+        met: Exception | None = None
         for _ in range(TRIES):
             try:
                 async with self._writes.use(retrying=True) as connection:
                     (row,) = await connection.fetch(self._commit_pile, *args)
-            except RETRIED:
+            except RETRIED as error:
+                met = error
                 continue
             return decode(pile, row)
-        raise StoreUnavailable("Postgres: the pile met a deadlock or a conflict every time; ask again")
+        raise StoreUnavailable("Postgres: the pile met a deadlock or a conflict every time; ask again") from met
 
     # --- leases ---
 
@@ -198,10 +206,11 @@ class PostgresStore(Reads, Upkeep, Access):
 
     async def _run(self, name: str, *args: object) -> int:
         """One writing statement outside the pile, sent again after a deadlock; its one value, or 0."""
+        met: Exception | None = None
         for _ in range(TRIES):
             try:
                 async with self._writes.use(retrying=True) as connection:
                     return await connection.fetchval(self._sql[name], *args) or 0
-            except RETRIED:
-                continue
-        raise StoreUnavailable(f"Postgres: {name} met a deadlock every time; ask again")
+            except RETRIED as error:
+                met = error
+        raise StoreUnavailable(f"Postgres: {name} met a deadlock every time; ask again") from met

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from stepwell.store.records import FOREVER, HELD, Claim, Claimed, Limit, News, Overdue, TriggerKind
+from stepwell.store.records import FOREVER, HELD, Claim, Claimed, Limit, Lost, News, Overdue, TriggerKind
 from stepwell.store.sqlite.writing import Writing, listed
 from stepwell.store.statements import load
 
@@ -167,11 +167,12 @@ def _take(writing: Writing, asked: Claim, picked: Sequence[Row]) -> tuple[Claime
 
 
 def _sweep(writing: Writing, asked: Claim) -> dict[str, Any]:
-    recovered = _expire(writing)
+    lost = _expire(writing)
     _lift_blocks(writing, asked, ALL)
     hold_paused(writing)
     return {
-        "recovered": recovered,
+        "recovered": len(lost),
+        "lost": lost,
         "overdue": tuple(Overdue(*row) for row in _read(writing, "overdue", writing.now)),
         "outbox": tuple(_read(writing, "outbox_waiting")),
     }
@@ -183,20 +184,23 @@ def hold_paused(writing: Writing) -> None:
     writing.cursor.execute(SQL["let_go"], (ALL,))
 
 
-def _expire(writing: Writing) -> int:
-    """Free what expired leases hold; how many runs that were."""
+def _expire(writing: Writing) -> tuple[Lost, ...]:
+    """Free what expired leases hold; the runs that were freed."""
     gone = listed(_read(writing, "expired", writing.now))
     if gone == "[]":
-        return 0
-    held = _read(writing, "held_by", gone)
+        return ()
+    held = _read(writing, "lost_by", gone)
     if held:
         writing.cursor.execute(SQL["recover"], (writing.now, listed(row[0] for row in held)))
-    for _run_id, key1, key2, pool in held:
+    for _run_id, key1, key2, pool, *_rest in held:
         writing.freed += [key for key in (key1, key2) if key is not None]
         writing.ready.add(pool)
     writing.cursor.execute(SQL["forget"], (gone,))
     free_slots(writing)
-    return len(held)
+    return tuple(
+        Lost(run_id, function_id, "lease_expired" if expires else "restart", beaten)
+        for run_id, _key1, _key2, _pool, function_id, expires, beaten in held
+    )
 
 
 def _lift_blocks(writing: Writing, asked: Claim, most: int) -> bool:

@@ -57,6 +57,12 @@ SELECT json_group_array(runner_id) FROM runners WHERE expires <= ?;
 -- What these runners hold.
 SELECT json_group_array(json_array(run_id, key1, key2, pool)) FROM queue WHERE runner_id IN (SELECT value FROM json_each(?));
 
+-- name: lost_by
+-- The same of runners whose lease is over, with whose it was, when that ended (0: it was ended) and the last beat.
+SELECT json_group_array(json_array(h.run_id, h.key1, h.key2, h.pool, h.function_id, h.expires, h.beaten)) FROM (
+    SELECT q.run_id, q.key1, q.key2, q.pool, q.function_id, l.expires, l.beaten FROM queue q JOIN runners l ON l.runner_id = q.runner_id
+    WHERE q.runner_id IN (SELECT value FROM json_each(?)) ORDER BY q.run_id) h;
+
 -- name: recover
 -- Free runs; one that recorded nothing since it was last recovered comes nearer to being parked.
 UPDATE queue SET runner_id = NULL, due = ?1, since = ?1,

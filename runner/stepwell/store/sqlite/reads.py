@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 
 from stepwell.engine.run import RunStatus
+from stepwell.store.looking import stats_of
 from stepwell.store.records import (
     FOREVER,
     AttemptRow,
-    FunctionStats,
     Journal,
     RecordedStep,
     RevisionRow,
@@ -140,7 +140,7 @@ class Reads:
     async def stats(self, now: int | None = None) -> Stats:
         """The live figures, in one look."""
         at = self._now(now)
-        return await self._reader.run(lambda connection: snapshot(connection, lambda cursor: _stats(cursor, at)))
+        return stats_of(await self._reader.run(lambda connection: str(connection.execute(SQL["stats"], (at,)).fetchall()[0][0])))
 
 
 def _listing(which: RunFilter) -> str:
@@ -153,20 +153,6 @@ def _listing(which: RunFilter) -> str:
     if which.status is RunStatus.COMPLETED:
         return "runs_completed"
     return "runs_ended" if which.status.is_final else "runs_live"
-
-
-def _stats(cursor: Cursor, now: int) -> Stats:
-    revisions: dict[str, list[tuple[str, int, int]]] = {}
-    for function_id, revision, due, later in cursor.execute(SQL["stats_revisions"], (now,)):
-        revisions.setdefault(function_id, []).append((revision, due, later))
-    fullest: dict[str, int] = dict(cursor.execute(SQL["stats_keys"], (now,)).fetchall())
-    functions = tuple(
-        FunctionStats(*row, fullest_key=fullest.get(row[0], 0), revision_due=tuple(revisions.get(row[0], ())))
-        for row in cursor.execute(SQL["stats"], (now,))
-    )
-    runners = tuple(map(_runner, cursor.execute(SQL["stats_runners"], (now,))))
-    overdue = int(cursor.execute(SQL["stats_overdue"], (now,)).fetchone()[0])
-    return Stats(now, functions, runners, overdue)
 
 
 def _runner(row: Sequence[Any]) -> RunnerRow:

@@ -123,34 +123,43 @@ FROM queue GROUP BY function_id, revision, pool ORDER BY function_id, revision, 
 SELECT run_id FROM queue WHERE function_id = ? ORDER BY run_id LIMIT ?;
 
 -- name: stats
--- The live figures by function.
-SELECT function_id,
-    sum(runner_id IS NULL AND state = 0 AND blocked_on IS NULL AND due <= ?1), sum(runner_id IS NULL AND state = 0 AND due > ?1),
-    sum(runner_id IS NOT NULL), sum(runner_id IS NULL AND state = 1), sum(runner_id IS NULL AND state = 2),
-    ?1 - coalesce(min(CASE WHEN runner_id IS NULL AND blocked_on IS NULL AND due <= ?1 THEN due END), ?1), sum(blocked_on IS NOT NULL AND blocked_on NOT LIKE '!%'),
-    max(0, ?1 - coalesce(min(CASE WHEN blocked_on NOT LIKE '!%' THEN due END), ?1))
-FROM queue GROUP BY function_id ORDER BY function_id;
-
--- name: stats_keys
--- The most unexpired leases under any one key, by function.
-SELECT function_id, max(used) FROM (
-    SELECT function_id, key, count(*) AS used FROM (
-        SELECT q.function_id, q.key1 AS key FROM queue q JOIN runners l ON l.runner_id = q.runner_id AND l.expires > ?1
-            WHERE q.key1 IS NOT NULL
-        UNION ALL
-        SELECT q.function_id, q.key2 FROM queue q JOIN runners l ON l.runner_id = q.runner_id AND l.expires > ?1 WHERE q.key2 IS NOT NULL
-    ) GROUP BY function_id, key
-) GROUP BY function_id;
-
--- name: stats_revisions
--- Due and later items by revision.
-SELECT function_id, revision, sum(due <= ?1), sum(due > ?1) FROM queue WHERE runner_id IS NULL
-GROUP BY function_id, revision ORDER BY function_id, revision;
+-- The live figures in one statement, so of one snapshot. What a pause holds isn't due:
+-- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
+-- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners, overdue, next}.
+WITH keyed AS MATERIALIZED (
+    SELECT q.function_id, q.run_id, k.place, CASE k.place WHEN 1 THEN q.key1 ELSE q.key2 END AS key, q.due, q.blocked_on,
+        l.runner_id IS NOT NULL AS leased
+    FROM queue q CROSS JOIN (SELECT 1 AS place UNION ALL SELECT 2) k LEFT JOIN runners l ON l.runner_id = q.runner_id AND l.expires > ?1
+    WHERE (k.place = 1 AND q.key1 IS NOT NULL) OR (k.place = 2 AND q.key2 IS NOT NULL AND q.key2 IS NOT q.key1)),
+used AS (SELECT key, count(*) AS leases FROM keyed WHERE leased GROUP BY key),
+live AS (SELECT q.*, p.function_id IS NOT NULL AS paused FROM queue q LEFT JOIN pauses p ON p.function_id = q.function_id)
+SELECT json_object(
+    'now', ?1,
+    'functions', json((SELECT json_group_array(json_array(
+        f.function_id, f.queued, f.running, f.sleeping, f.waiting, f.oldest, f.due, f.later, f.paused)) FROM (
+        SELECT function_id, sum(runner_id IS NULL AND state = 0) AS queued, sum(runner_id IS NOT NULL) AS running,
+            sum(runner_id IS NULL AND state = 1) AS sleeping, sum(runner_id IS NULL AND state = 2) AS waiting,
+            min(CASE WHEN runner_id IS NULL AND blocked_on IS NULL AND due <= ?1 AND NOT paused THEN due END) AS oldest,
+            sum(runner_id IS NULL AND state = 0 AND blocked_on IS NULL AND due <= ?1 AND NOT paused) AS due,
+            sum(runner_id IS NULL AND state = 0 AND due > ?1) AS later, sum(runner_id IS NULL AND due <= ?1 AND paused) AS paused
+        FROM live GROUP BY function_id ORDER BY function_id) f)),
+    'limits', json((SELECT json_group_array(json_array(m.function_id, m.place, m.used, m.blocked, m.oldest)) FROM (
+        SELECT k.function_id, k.place, coalesce(max(u.leases), 0) AS used, sum(k.blocked_on IS k.key) AS blocked,
+            min(CASE WHEN k.blocked_on IS k.key THEN k.due END) AS oldest
+        FROM keyed k LEFT JOIN used u ON u.key = k.key GROUP BY k.function_id, k.place ORDER BY k.function_id, k.place) m)),
+    'revisions', json((SELECT json_group_array(json_array(v.function_id, v.revision, v.due, v.later)) FROM (
+        SELECT function_id, revision, sum(due <= ?1 AND NOT paused) AS due, sum(due > ?1) AS later FROM live
+        WHERE runner_id IS NULL GROUP BY function_id, revision ORDER BY function_id, revision) v)),
+    'runners', json((SELECT json_group_array(json_array(l.runner_id, json(l.pools), json(l.functions), l.slots, l.expires, l.draining,
+        json(l.broken))) FROM (
+        SELECT * FROM runners WHERE expires > ?1 ORDER BY runner_id) l)),
+    'overdue', (SELECT count(*) FROM queue
+        WHERE runner_id IS NULL AND blocked_on IS NULL AND state <> 0 AND recoveries < 5 AND due <= ?1 - 1000000
+            AND function_id NOT IN (SELECT p.function_id FROM pauses p)),
+    'next', json((SELECT json_group_array(json_array(s.function_id, s.due)) FROM (
+        SELECT function_id, min(next_due) AS due FROM schedules WHERE active AND next_due > 0 GROUP BY function_id ORDER BY function_id) s)),
+    'xmin_age', 0, 'dead', json_array());
 
 -- name: stats_runners
 -- Every live lease.
 SELECT runner_id, pools, functions, slots, expires, draining, broken FROM runners WHERE expires > ? ORDER BY runner_id;
-
--- name: stats_overdue
--- Items that nobody took within a second of their due time.
-SELECT count(*) FROM queue WHERE runner_id IS NULL AND blocked_on IS NULL AND due <= ? - 1000000 AND recoveries < 5;

@@ -131,6 +131,13 @@ class SqliteStore(Reads, Upkeep, Access):
         connection.execute("PRAGMA query_only = 1")
         return connection
 
+    @property
+    def connections(self) -> tuple[int, int, int]:
+        """Connections in use, idle, and the calls that wait for one."""
+        threads = {self._writer, self._reader} if self._opened else set[ConnectionThread]()
+        used = sum(one.busy for one in threads)
+        return used, len(threads) - used, sum(one.waiting for one in threads)
+
     # --- the one write ---
 
     async def commit(self, pile: Pile) -> PileResult:
@@ -141,23 +148,18 @@ class SqliteStore(Reads, Upkeep, Access):
 
     async def enrol(self, runner: RunnerRow) -> None:
         """Make the runner's lease row, or renew it whole; `expires` is a length in µs from now."""
-        row = (
-            runner.runner_id,
-            orjson.dumps(runner.pools).decode(),
-            orjson.dumps(runner.functions).decode(),
-            runner.slots,
-            self._now(None) + runner.expires,
-            runner.draining,
-            orjson.dumps(runner.broken).decode(),
-        )
+        now = self._now(None)
+        pools, functions = orjson.dumps(runner.pools).decode(), orjson.dumps(runner.functions).decode()
+        broken = orjson.dumps(runner.broken).decode()
+        row = (runner.runner_id, pools, functions, runner.slots, now + runner.expires, runner.draining, broken, now)
         await self._write(lambda _connection, cursor: cursor.execute(SQL["enrol"], row))
 
     def beat(self, runner_id: str, lease: int, now: int | None = None) -> bool:
         """Renew the lease for `lease` µs, from any thread, blocking; False if it is gone."""
-        until = self._now(now) + lease
+        at = self._now(now)
 
         def work(connection: Connection) -> bool:
-            connection.execute(SQL["beat"], (until, runner_id))
+            connection.execute(SQL["beat"], (at + lease, at, runner_id))
             return connection.changes() > 0
 
         return self._writer.run_blocking(work)

@@ -34,6 +34,7 @@ class ConnectionThread:
         self._failed: BaseException | None = None
         self._stopping = False
         self._bundles: dict[asyncio.AbstractEventLoop, _Bundle] = {}
+        self.busy = False
 
     def start(self) -> None:
         """Open the connection; raise what opening it raised. The whole process hands over its lock faster from then on."""
@@ -48,6 +49,11 @@ class ConnectionThread:
         self._stopping = True
         self._todo.put(None)
         self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return self._todo.qsize()
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Do the work on the thread and come back to this event loop with its answer."""
@@ -92,11 +98,14 @@ class ConnectionThread:
         self._started.set()
         while (item := self._todo.get()) is not None:
             work, answer = item
+            self.busy = True
             try:
                 value = work(connection)
             except BaseException as error:  # noqa: BLE001 - told to whoever asked
+                self.busy = False
                 answer(None, error)
             else:
+                self.busy = False
                 answer(value, None)
         connection.close()
 
@@ -155,8 +164,12 @@ def snapshot(connection: Connection, work: Callable[[Cursor], T]) -> T:
 
 
 def _told(error: BaseException) -> BaseException:
+    told: StoreError | None = None
     if isinstance(error, AWAY):
-        return StoreUnavailable(f"SQLite: {error}")
-    if isinstance(error, apsw.Error):
-        return StoreError(f"SQLite: {error}")
-    return error
+        told = StoreUnavailable(f"SQLite: {error}")
+    elif isinstance(error, apsw.Error):
+        told = StoreError(f"SQLite: {error}")
+    if told is None:
+        return error
+    told.__cause__ = error
+    return told

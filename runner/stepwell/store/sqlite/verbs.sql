@@ -84,14 +84,14 @@ INSERT INTO listens (name, path) VALUES (?, ?) ON CONFLICT DO NOTHING;
 
 -- name: enrol
 -- Make or renew a lease row.
-INSERT INTO runners (runner_id, pools, functions, slots, expires, draining, broken)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO runners (runner_id, pools, functions, slots, expires, draining, broken, beaten)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (runner_id) DO UPDATE SET pools = excluded.pools, functions = excluded.functions, slots = excluded.slots,
-    expires = excluded.expires, draining = excluded.draining, broken = excluded.broken;
+    expires = excluded.expires, draining = excluded.draining, broken = excluded.broken, beaten = excluded.beaten;
 
 -- name: beat
 -- Renew a lease, if it is still there.
-UPDATE runners SET expires = ? WHERE runner_id = ?;
+UPDATE runners SET expires = ?, beaten = ? WHERE runner_id = ?;
 
 -- name: move_runs
 -- Pin live runs to another revision.

@@ -1,0 +1,148 @@
+"""Row 20: what the engine does is counted once, where it is certain, by function and reason."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import stepwell
+from stepwell import Backoff, Context, Event, RetryAfterError
+from stepwell.engine.run import RunStatus
+from stepwell.testing import Durable
+
+
+def figures(durable: Durable, name: str) -> dict[str, float]:
+    """A metric's samples by what stands between the brackets, without those at zero."""
+    found: dict[str, float] = {}
+    for line in durable.metrics.render()[0].decode().splitlines():
+        if line.startswith(f"stepwell_{name}{{"):
+            labels, _, value = line.partition("{")[2].rpartition("} ")
+            if float(value):
+                found[labels.replace(',namespace="default"', "").replace('namespace="default",', "")] = float(value)
+    return found
+
+
+async def test_attempts_retries_and_what_they_cost(durable: Durable) -> None:
+    """Each attempt is counted by its outcome, each retry by its reason, with the time until the next and the time that was lost."""
+    errors: list[Exception] = [ValueError("bad"), TimeoutError(), RetryAfterError("later", after="30s")]
+
+    async def call() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "ok"
+
+    @stepwell.function(id="f", triggers=[stepwell.on_event("go")], backoff=Backoff(strategy="fixed", base="10s", jitter=0))
+    async def f(ctx: Context) -> str:
+        return await ctx.step.run("call", call)
+
+    run = await durable.send(f, Event(name="go"))
+    await durable.advance(timedelta(minutes=2))
+    assert await run.result() == "ok"
+    assert figures(durable, "step_attempts_total") == {
+        'function="f",outcome="ok"': 1,
+        'function="f",outcome="error"': 2,
+        'function="f",outcome="timeout"': 1,
+    }
+    assert figures(durable, "step_retries_total") == {
+        'function="f",reason="error"': 1,
+        'function="f",reason="timeout"': 1,
+        'function="f",reason="retry_after"': 1,
+    }
+    assert figures(durable, "step_retry_wait_seconds_sum") == {'function="f"': pytest.approx(50, abs=1)}
+    assert figures(durable, "step_duration_seconds_count") == {'function="f"': 4}
+
+
+async def test_code_between_steps_has_attempts_too(durable: Durable) -> None:
+    """A failure of the code between steps is an attempt and a retry, without a time of its own."""
+    failures = [ValueError("first")]
+
+    @stepwell.function(id="f", triggers=[stepwell.on_event("go")])
+    async def f(ctx: Context) -> str:
+        del ctx
+        if failures:
+            raise failures.pop()
+        return "ok"
+
+    run = await durable.send(f, Event(name="go"))
+    await durable.advance(timedelta(minutes=10))
+    assert await run.result() == "ok"
+    assert figures(durable, "step_attempts_total") == {'function="f",outcome="error"': 1}
+    assert figures(durable, "step_retries_total") == {'function="f",reason="error"': 1}
+    assert figures(durable, "step_duration_seconds_count") == {}
+
+
+async def test_an_attempt_that_a_cancel_cuts_off(durable: Durable) -> None:
+    """A body that runs while its run is cancelled is an attempt that was cancelled, and no retry."""
+    hold = asyncio.Event()
+
+    @stepwell.function(id="f", triggers=[stepwell.on_event("go")], cancel_on=[stepwell.CancelOn("stop")])
+    async def f(ctx: Context) -> Any:
+        return await ctx.step.run("hold", hold.wait)
+
+    run = await durable.send(f, Event(name="go"))
+    await durable.send_event(Event(name="stop"))
+    await durable.advance(timedelta(seconds=5))
+    assert await run.status() is RunStatus.CANCELLED
+    assert figures(durable, "step_attempts_total") == {'function="f",outcome="cancelled"': 1}
+    assert figures(durable, "step_retries_total") == {}
+    assert figures(durable, "runs_finished_total") == {'function="f",status="cancelled"': 1}
+    assert figures(durable, "run_duration_seconds_count") == {'function="f",status="cancelled"': 1}
+
+
+@pytest.mark.parametrize("cold", [False, True])
+async def test_waits_are_counted_once_warm_or_cold(durable: Durable, cold: bool) -> None:
+    """A wait that an event ends is counted once, whether its execution was in memory or is replayed; a time-out likewise."""
+
+    @stepwell.function(id="f", triggers=[stepwell.on_event("go")])
+    async def f(ctx: Context) -> bool:
+        heard = await ctx.step.wait_for_event("hear", event="word", timeout="1h")
+        await ctx.step.sleep("nap", "1m")
+        other = await ctx.step.wait_for_event("other", event="never", timeout="1h")
+        return heard is not None and other is None
+
+    run = await durable.send(f, Event(name="go"))
+    if cold:
+        await durable.crash()
+        await durable.serve(f)
+    await durable.send_event(Event(name="word"))
+    await durable.advance(timedelta(minutes=2))
+    if cold:
+        await durable.crash()
+        await durable.serve(f)
+    await durable.advance(timedelta(hours=2))
+    assert await run.result() is True
+    assert figures(durable, "waits_resolved_total") == {'function="f",outcome="event"': 1, 'function="f",outcome="timeout"': 1}
+
+
+async def test_expressions_are_timed_by_kind(durable: Durable) -> None:
+    """A filter, a key and a wait's condition that were asked have their time, under their kind; no filter, no time."""
+
+    @stepwell.function(id="plain", triggers=[stepwell.on_event("go")])
+    async def plain(ctx: Context) -> None:
+        del ctx
+
+    @stepwell.function(id="f", triggers=[stepwell.on_event("go", if_="event.data.n > 1")], idempotency="event.data.n")
+    async def f(ctx: Context) -> None:
+        await ctx.step.wait_for_event("word", event="word", if_="async.data.n > 2", timeout="1h")
+
+    await durable.serve(plain, f)
+    for number in (1, 2, 2):
+        await durable.send_event(Event(name="go", data={"n": number}))
+    await durable.send_event(Event(name="word", data={"n": 1}))
+    assert figures(durable, "expression_seconds_count") == {'kind="trigger"': 3, 'kind="key"': 2, 'kind="wait"': 1}
+    assert figures(durable, "flow_control_total") == {'decision="skipped",function="f"': 1}
+
+
+async def test_ticks_and_their_lag(durable: Durable) -> None:
+    """A tick that fired is counted with how late it was; the next one's instant is told."""
+
+    @stepwell.function(id="f", triggers=[stepwell.on_cron("@hourly")])
+    async def f(ctx: Context) -> None:
+        del ctx
+
+    await durable.serve(f)
+    await durable.advance(timedelta(hours=2))
+    assert figures(durable, "cron_ticks_total") == {'function="f",outcome="fired"': 2}
+    assert figures(durable, "cron_lag_seconds_count") == {'function="f"': 2}
+    assert figures(durable, "runs_created_total") == {'function="f",trigger="cron"': 2}
