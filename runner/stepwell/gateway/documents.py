@@ -62,14 +62,17 @@ class IngestProblem(Problem):
 
 
 class EventRequest(BaseModel):
-    """One event to send. `ts` is ms since 1970; `id` makes it unique; `traceparent` is the sender's span, else the header's."""
+    """One event to send. `ts` is ms since 1970; `id` makes it unique.
+
+    `traceparent` is the sender's span, else the header's; what is no traceparent is left out.
+    """
 
     name: str = Field(min_length=1, max_length=255)
     data: dict[str, Any] | None = {}
     id: str | None = None
     ts: int | None = None
     v: str | None = None
-    traceparent: str | None = None
+    traceparent: Any = None
 
 
 class InvokeRequest(BaseModel):
