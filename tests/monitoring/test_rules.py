@@ -43,7 +43,7 @@ def expected(alert: Alert, case: Case) -> list[dict[str, Any]]:
     return [{"exp_labels": {**labels, "severity": alert.severity}, "exp_annotations": told}]
 
 
-def tested(name: str, case: Case, interval: str) -> dict[str, Any]:
+def as_promtool(name: str, case: Case, interval: str) -> dict[str, Any]:
     """One case as promtool's test file has it; a value stands for every interval."""
     alerts = [one for alert in of(name) for one in expected(alert, case)]
     return {
@@ -74,8 +74,14 @@ def test_the_alert_fires_when_it_should(name: str, prometheus: Path, tmp_path: P
     short = [case for case in CASES[name] if case not in long]
     # Days are looked at every half an hour: every minute would take promtool minutes.
     for file, cases, interval, evaluation in (("short.yaml", short, "1m", "1m"), ("long.yaml", long, "2m", "30m")):
-        tests = [tested(name, case, interval) for case in cases]
-        document = {"rule_files": ["rules.yaml"], "evaluation_interval": evaluation, "tests": tests}
+        tests = [as_promtool(name, case, interval) for case in cases]
+        # Without an order promtool takes the groups as they come, alerts before what they are made from as well.
+        document = {
+            "rule_files": ["rules.yaml"],
+            "evaluation_interval": evaluation,
+            "group_eval_order": [group["name"] for group in yaml.safe_load(rules_text())["groups"]],
+            "tests": tests,
+        }
         (tmp_path / file).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     command = [str(prometheus / "promtool"), "test", "rules", "short.yaml", "long.yaml"]
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=100)
