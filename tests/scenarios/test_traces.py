@@ -138,7 +138,7 @@ async def test_a_run_links_to_what_sent_its_event(durable: Durable, collector: C
         await ctx.step.invoke("ask", child)
 
     await durable.serve(child, heard, parent)
-    app = make_app(durable.well, GatewaySettings())
+    app = make_app(durable.well, GatewaySettings(open=True))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1:8288") as client:
         sent = await client.post("/e/k", json={"name": "go", "id": "e1"}, headers={"traceparent": PARENT})
         assert sent.json()["results"][0]["status"] == "accepted"

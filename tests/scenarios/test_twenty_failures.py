@@ -65,7 +65,7 @@ async def looking(durable: Durable) -> AsyncIterator[Finder]:
     well = Well(durable.well.store, durable.clock, Metrics("gateway"), "gateway", durable.ids)
     await well.refresh()
     listener = listen("127.0.0.1", 0)
-    async with serving(make_app(well, GatewaySettings()), listener):
+    async with serving(make_app(well, GatewaySettings(open=True)), listener):
         yield Finder(address(listener))
 
 
@@ -326,7 +326,7 @@ async def test_20_a_run_took_too_long(durable: Durable) -> None:
 async def test_21_the_store_is_away(durable: Durable) -> None:
     """One command says that the gateway is there and its store is not."""
     listener = listen("127.0.0.1", 0)
-    async with serving(Doorstep(make_app(durable.well, GatewaySettings())), listener):
+    async with serving(Doorstep(make_app(durable.well, GatewaySettings(open=True))), listener):
         told = await Finder(address(listener)).ask("runs", "list")
     assert "the store can't be used now" in told
     assert "503" in told
