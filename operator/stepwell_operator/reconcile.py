@@ -14,7 +14,7 @@ import structlog
 
 from stepwell.errors import StoreError
 from stepwell_operator.children import Children
-from stepwell_operator.cluster import FUNCTION, Cluster, Document, NotThere, note_act, watched
+from stepwell_operator.cluster import FUNCTION, Cluster, ClusterError, Document, NotThere, note_act, watched
 from stepwell_operator.events import Events
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.metrics import OperatorMetrics
@@ -141,12 +141,20 @@ class Reconciler:
         if facts.reason == "Pending":
             async with self._first[namespace, store]:
                 if facts.reason == "Pending":
-                    await self._reconcile_well(namespace, store)
+                    await self._first_look(namespace, store)
         elif facts.ready and isinstance(target, Target):
             several = len(facts.revisions.get(target.function.id, ())) > 1
             if several and self._clock() - facts.looked >= self.settings.drain_seconds:
                 await self.wells.look(namespace, store)
         return facts
+
+    async def _first_look(self, namespace: str, store: str) -> None:
+        try:
+            await self._reconcile_well(namespace, store)
+        except ClusterError:
+            # The well may be known by now and its gateway not be made; the function, when it tries again, won't come by here.
+            self.well(namespace, store)
+            raise
 
     async def _act(self, seen: Seen, made: Plan, well: WellFacts) -> Plan:
         """Write what is to be written to the store; where that fails the well's state says so, and nothing of it is lost."""
