@@ -31,6 +31,8 @@ from stepwell_operator.world import Key, Seen, World, listed, mapping, owners_of
 SHARED_OWNERS = 100
 """So many functions own a namespace's gateway and Secrets together, so that these go with the last of them, operator or not."""
 DRAIN_DEADLINE = 3600.0
+GATEWAY_PATIENCE = 8.0
+"""How long (s) nobody is told that only a pod of the gateway is missing: it is seldom far behind, and a roll-over is no news."""
 EVALUATION = "; this is the evaluation store, one small Postgres for trying out: give a production namespace a store of its own"
 
 
@@ -60,6 +62,7 @@ class Reconciler:
         self.queue: Workqueue[Item] = Workqueue(self.work, settings.workers)
         self._clock = clock
         self._deleting_since: dict[Key, float] = {}
+        self._gateway_due: dict[Key, float] = {}
         self._first: dict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger("stepwell.operator")
 
@@ -237,7 +240,7 @@ class Reconciler:
         before = self.targets.status(observed.seen)
         patch = patch_between(before, after)
         self.metrics.conditions(seen.key, after["conditions"])
-        if not patch:
+        if not patch or self._waits_for_gateway(seen.key, before, after):
             return
         document: Document = {"metadata": {"resourceVersion": str(observed.seen.version)}, "status": patch}
         try:
@@ -246,6 +249,16 @@ class Reconciler:
             return
         self.world.see(written, self.world.functions)
         self._events_of(seen, before, after)
+
+    def _waits_for_gateway(self, key: Key, before: Document, after: Document) -> bool:
+        """Whether this status is put off: nothing but the gateway is missing, and not for long yet."""
+        if _ready_reason(after) != "NoGateway" or _ready_reason(before) == "NoGateway":
+            self._gateway_due.pop(key, None)
+            return False
+        if key not in self._gateway_due:
+            self._gateway_due[key] = self._clock() + GATEWAY_PATIENCE
+            self.function(key, GATEWAY_PATIENCE + 0.1)
+        return self._clock() < self._gateway_due[key]
 
     def _events_of(self, seen: Seen, before: Document, after: Document) -> None:
         """Say in Events what went wrong since the status before."""
@@ -315,6 +328,7 @@ class Reconciler:
             pools = self.targets.forget(namespace, name)
             self.metrics.forget((namespace, name))
             self._deleting_since.pop((namespace, name), None)
+            self._gateway_due.pop((namespace, name), None)
             for pool in pools:
                 self.pool(namespace, pool)
             for key in self.wells.known():
@@ -364,6 +378,10 @@ class Reconciler:
         """Look again at all of these."""
         for seen in functions:
             self.function(seen.key)
+
+
+def _ready_reason(status: Document) -> str:
+    return next((one["reason"] for one in listed(status.get("conditions")) if one["type"] == "Ready"), "")
 
 
 LOUD: dict[str, str] = {
