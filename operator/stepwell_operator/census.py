@@ -9,7 +9,7 @@ with what was seen. What is unknown here is read whole; what is gone is taken ou
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -66,7 +66,7 @@ class Census:
         """Read everything whole, before the first reconcile: so that nothing is decided from half a picture."""
         for kind in (STORE, FUNCTION, *CHILD_KINDS):
             for namespace in self._places():
-                for document in await self.cluster.list(kind, namespace, OURS if kind in CHILD_KINDS else None):
+                async for document in self.cluster.list(kind, namespace, OURS if kind in CHILD_KINDS else None):
                     self._take({**document, "apiVersion": kind.api_version, "kind": kind.kind}, kind)
             self.heard[kind.plural] = self.clock()
         for seen in list(self.reconciler.world.functions.values()):
@@ -203,6 +203,13 @@ class Census:
         """Whether a listed object is as it is known: then nothing has to be done."""
         known = self._one(kind, (metadata["namespace"], metadata["name"]))
         return known is not None and known.uid == metadata["uid"] and known.version >= int(metadata["resourceVersion"])
+
+    def news(self, kind: Kind, items: Iterable[Document]) -> Iterator[Document]:
+        """Of what a watch has listed, what isn't known yet; the watch has been heard."""
+        for item in items:
+            self.hear(kind)
+            if not self.is_old(kind, item["metadata"]):
+                yield item
 
     def _one(self, kind: Kind, key: Key) -> Seen | Child | None:
         world = self.reconciler.world

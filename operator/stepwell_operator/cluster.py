@@ -21,7 +21,9 @@ from stepwell.errors import StepwellError
 
 MANAGER = "stepwell-operator"
 TIMEOUT = 30.0
-PAGE = 500
+PAGE = 100
+"""Objects a page: a parsed Deployment takes 40 KB, and a page is parsed whole."""
+METADATA_PAGE = 500
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 Document = dict[str, Any]
@@ -153,30 +155,27 @@ class Cluster:
 
     async def metadata(self, kind: Kind, namespace: str | None, selector: str | None = None) -> AsyncIterator[Document]:
         """The metadata of every object of a kind, in pages, at the newest version the server has at hand."""
-        query = {"limit": str(PAGE)}
+        async for item in self._items(kind, namespace, selector, METADATA_PAGE, METADATA_ONLY):
+            yield item["metadata"]
+
+    async def list(self, kind: Kind, namespace: str | None, selector: str | None = None) -> AsyncIterator[Document]:
+        """Every object of a kind, in pages."""
+        async for item in self._items(kind, namespace, selector, PAGE, "application/json"):
+            yield item
+
+    async def _items(
+        self, kind: Kind, namespace: str | None, selector: str | None, page: int, accept: str
+    ) -> AsyncIterator[Document]:
+        query = {"limit": str(page)}
         if selector:
             query["labelSelector"] = selector
         while True:
-            page = await self._call("list", kind, "GET", kind.path(namespace), query=query, accept=METADATA_ONLY)
-            for item in page.get("items") or ():
-                yield item["metadata"]
-            more = page["metadata"].get("continue")
+            found = await self._call("list", kind, "GET", kind.path(namespace), query=query, accept=accept)
+            for item in found.get("items") or ():
+                yield item
+            more = found["metadata"].get("continue")
             if not more:
                 return
-            query["continue"] = more
-
-    async def list(self, kind: Kind, namespace: str | None, selector: str | None = None) -> list[Document]:
-        """Every object of a kind."""
-        found: list[Document] = []
-        query = {"limit": str(PAGE)}
-        if selector:
-            query["labelSelector"] = selector
-        while True:
-            page = await self._call("list", kind, "GET", kind.path(namespace), query=query)
-            found.extend(page.get("items") or ())
-            more = page["metadata"].get("continue")
-            if not more:
-                return found
             query["continue"] = more
 
     async def apply(self, document: Document, *, force: bool = True) -> Document:

@@ -8,8 +8,9 @@ from typing import Any
 import kopf
 
 from stepwell_operator.census import CHILD_KINDS, Census
-from stepwell_operator.cluster import DEPLOYMENT, FUNCTION, POD, STORE, Kind
+from stepwell_operator.cluster import DEPLOYMENT, FUNCTION, PAGE, POD, STORE, Kind
 from stepwell_operator.names import COMPONENT, GROUP, OURS, POOL_ID
+from stepwell_operator.news import news_session
 from stepwell_operator.settings import Settings
 from stepwell_operator.world import Document, mapping, read_trouble
 
@@ -22,7 +23,8 @@ def make_registry(census: Census) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=registry)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
     async def login(**arguments: Any) -> Any:
-        return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+        found = kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+        return news_session(found, census.news) if isinstance(found, kopf.ConnectionInfo) else None
 
     for kind in (FUNCTION, STORE, *CHILD_KINDS):
         _listen(registry, kind, census)
@@ -112,7 +114,7 @@ def configure(settings: kopf.OperatorSettings, own: Settings) -> None:
     """Kopf's settings: few workers that let go at once, short time-outs, no writing of its own."""
     settings.posting.enabled = False
     settings.posting.loggers = False
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = PAGE
     settings.watching.connect_timeout = 10
     for kind in CHILD_KINDS:
         settings.watching.label_selectors[kind.plural] = OURS

@@ -25,6 +25,8 @@ class OperatorMetrics:
         self._seen: tuple[Family, ...] = ()
         self._results = {one: self.shelf.count(names.RECONCILES_DONE, one) for one in names.RECONCILES_DONE.labels[0].values}
         self._conditions: dict[Key, tuple[tuple[str, str], ...]] = {}
+        self._shapes: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+        """Each tuple of conditions once, for thousands of functions have the same."""
         self.leader: Count = self.shelf.count(names.OPERATOR_LEADER)
         self.shelf.count(names.BUILD_INFO, version("stepwell"), "operator", platform.python_version(), "").set(1)
 
@@ -37,7 +39,8 @@ class OperatorMetrics:
 
     def conditions(self, key: Key, conditions: Iterable[Mapping[str, Any]]) -> None:
         """A function's conditions, as they are now."""
-        self._conditions[key] = tuple((one["type"], one["status"]) for one in conditions)
+        shape = tuple((str(one["type"]), str(one["status"])) for one in conditions)
+        self._conditions[key] = self._shapes.setdefault(shape, shape)
 
     def forget(self, key: Key) -> None:
         """A function is gone."""
