@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from stepwell.metrics.collector import CONTENT_TYPE
 from stepwell_operator.metrics import OperatorMetrics
 
 
@@ -43,5 +42,6 @@ class Health:
             return web.Response(status=503, text="".join(f"missing: {one}\n" for one in self.missing))
         return web.Response(text="ok\n")
 
-    async def _metrics_page(self, _request: web.Request) -> web.Response:
-        return web.Response(body=await self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+    async def _metrics_page(self, request: web.Request) -> web.Response:
+        body, headers = await self._metrics.exposition(request.headers.get("Accept-Encoding", ""))
+        return web.Response(body=body, headers=headers)

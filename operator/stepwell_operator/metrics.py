@@ -9,7 +9,7 @@ from typing import Any
 
 from stepwell.metrics import catalogue as names
 from stepwell.metrics.cells import Count, Shelf
-from stepwell.metrics.collector import Family, registry_of, written, written_aside
+from stepwell.metrics.collector import Family, answered, registry_of, written
 
 Key = tuple[str, str]
 MOST_SERIES = 20_000
@@ -50,10 +50,10 @@ class OperatorMetrics:
         """Show these figures too, read at every scrape."""
         self._live = live
 
-    async def exposition(self) -> bytes:
-        """The exposition text; written out beside the event loop, not on it."""
+    async def exposition(self, accepted: str = "") -> tuple[bytes, dict[str, str]]:
+        """What a scrape with this `Accept-Encoding` is answered with, and its headers; written beside the event loop."""
         self._seen = tuple(self._look())
-        return await written_aside(self.registry)
+        return await answered(self.registry, accepted)
 
     def render(self) -> bytes:
         """The exposition text."""

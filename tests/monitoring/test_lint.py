@@ -3,9 +3,11 @@
 import subprocess
 from pathlib import Path
 
+from prometheus_client import generate_latest
 from unit.test_metrics import everything
 
 from stepwell.metrics import Metrics
+from stepwell.metrics.collector import written
 from stepwell.settings import MetricSettings
 from stepwell_operator.metrics import Live, OperatorMetrics
 
@@ -54,3 +56,10 @@ def test_the_operator_tells_what_it_did() -> None:
         "stepwell_operator_leader 0.0",
     ):
         assert line in lines
+
+
+def test_the_operators_text_is_that_of_prometheus_own_client() -> None:
+    """The operator's series have no namespace; they too are written byte for byte as `generate_latest` would."""
+    metrics = operator()
+    metrics.render()
+    assert written(metrics.registry) == generate_latest(metrics.registry)

@@ -1,6 +1,7 @@
 """Metrics: names and labels are frozen, series are few, counters begin at zero, and a scrape neither waits nor fails."""
 
 import asyncio
+import gzip
 import re
 import threading
 import timeit
@@ -10,15 +11,16 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stepwell.clock import ManualClock, SystemClock
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable
-from stepwell.metrics import Metrics, collector, figures, process
+from stepwell.metrics import Metrics, figures, process
 from stepwell.metrics.catalogue import CATALOGUE, By, Type
+from stepwell.metrics.collector import written
 from stepwell.metrics.figures import GATEWAYS, by_scope, slots_of
 from stepwell.metrics.timed_store import failure_class, timed
 from stepwell.processes import examine
@@ -93,9 +95,9 @@ def lines(metrics: Metrics, name: str = "") -> dict[str, float]:
     return {sample: float(value) for sample, _, value in found if sample.startswith(name)}
 
 
-def everything() -> Metrics:
+def everything(namespace: str = "shop") -> Metrics:
     """Metrics on which everything has happened once."""
-    metrics = Metrics("dev", "shop", "postgres")
+    metrics = Metrics("dev", namespace, "postgres")
     metrics.keep([ORDERS, NIGHTLY])
     metrics.figures.show(STATS)
     one = metrics.of("orders")
@@ -293,16 +295,52 @@ async def test_a_scrape_is_written_beside_the_event_loop(monkeypatch: pytest.Mon
     """The registry is asked on another thread, so that however long its text is, runs go on; the text is the same."""
     metrics = everything()
     threads: list[int] = []
+    asked = metrics.registry.collect
 
-    def told(registry: CollectorRegistry) -> bytes:
+    def told() -> Any:
         threads.append(threading.get_ident())
-        return generate_latest(registry)
+        return asked()
 
-    monkeypatch.setattr(collector, "generate_latest", told)
-    text, kind = await metrics.exposition()
-    assert threads
+    monkeypatch.setattr(metrics.registry, "collect", told)
+    text, headers = await metrics.exposition()
+    packed, more = await metrics.exposition("gzip")
+    assert len(threads) == 2
     assert threading.get_ident() not in threads
-    assert (text, kind) == metrics.render()
+    assert (text, headers["Content-Type"]) == metrics.render()
+    assert gzip.decompress(packed) == text
+    assert more == {**headers, "Content-Encoding": "gzip"}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [("", False), ("identity", False), ("gzip;q=0", False), ("gzip; q=0.0", False), ("gzip;q=0.5", True), ("br, GZIP", True)],
+)
+async def test_only_who_takes_gzip_gets_it(accepted: str, packed: bool) -> None:
+    """A scraper is answered in a packing that it named, or in none."""
+    body, headers = await everything().exposition(accepted)
+    assert (body[:2] == b"\x1f\x8b") is packed
+    assert ("Content-Encoding" in headers) is packed
+
+
+@pytest.mark.parametrize("namespace", ["shop", 'a"b\\c\nd{0}'])
+def test_the_text_is_that_of_prometheus_own_client(namespace: str) -> None:
+    """What is written is, byte for byte, what `generate_latest` makes of the same registry, whatever the labels and figures."""
+    metrics = everything(namespace)
+    odd = metrics.of('o"d\\d\n{1}')
+    for figure in (0.25, 1, 999_999, 1_000_000, 12_345_678.5, 1e22, 1e-7, float("inf"), float("nan"), -3):
+        odd.claims.set(figure)
+        odd.queue_wait.observe(figure)
+        assert written(metrics.registry) == generate_latest(metrics.registry)
+    odd.queue_wait.counts[0] = 20_000_000
+    assert written(metrics.registry) == generate_latest(metrics.registry)
+
+
+def test_other_collectors_are_written_too() -> None:
+    """Whatever else is registered stands in the text as prometheus-client writes it."""
+    metrics = Metrics("runner")
+    Gauge("other", "Of another library", ["of"], registry=metrics.registry).labels("x").set(2)
+    assert b'\nother{of="x"} 2.0\n' in written(metrics.registry)
+    assert written(metrics.registry) == generate_latest(metrics.registry)
 
 
 def test_labels_are_escaped_and_empty_ones_left_out() -> None:

@@ -30,17 +30,17 @@ async def ready(well: OneWell) -> Response:
     return answer(data, well.clock.now())
 
 
-async def metrics(well: OneWell) -> Response:
+async def metrics(well: OneWell, request: Request) -> Response:
     """Give the figures of this process and the live ones of the store, in Prometheus' text format."""
     await well.metrics.look(well.store, well.clock)
-    return await exposition(well)
+    return await exposition(well, request)
 
 
-async def exposition(well: Well) -> Response:
+async def exposition(well: Well, request: Request) -> Response:
     """The figures as they are known now, without asking the store."""
     well.metrics.store_connections(*well.store.connections)
-    text, kind = await well.metrics.exposition()
-    return Response(text, headers={**NO_STORE, "Content-Type": kind})
+    body, headers = await well.metrics.exposition(request.headers.get("Accept-Encoding", ""))
+    return Response(body, headers={**NO_STORE, **headers})
 
 
 async def openapi(request: Request) -> Response:

@@ -96,8 +96,8 @@ def health_app(well: Well) -> Starlette:
         except StepwellError as error:
             return refusal(error)
 
-    async def metrics(_request: Request) -> Response:
-        return await probes.exposition(well)
+    async def metrics(request: Request) -> Response:
+        return await probes.exposition(well, request)
 
     return Starlette(routes=[Route("/health", health), Route("/ready", ready), Route("/metrics", metrics)])
 

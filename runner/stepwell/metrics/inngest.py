@@ -32,12 +32,12 @@ QUEUE_DEPTH = Metric("inngest_queue_depth", Type.GAUGE, By.STORE, (), "Queue ite
 def families(shelf: Shelf, functions: Mapping[str, FunctionMetrics], figures: StoreFigures) -> Iterator[Family]:
     """Runs and requests, scheduled, started and ended, and the depth of the queue: the same figures under other names."""
     attempts = shelf.totals(names.STEP_ATTEMPTS, 0)
-    yield RUNS_SCHEDULED, shelf.totals(names.RUNS_CREATED, 0).items()
+    yield RUNS_SCHEDULED, [*shelf.totals(names.RUNS_CREATED, 0).items()]
     yield RUNS_STARTED, [((one.id,), one.started.value) for one in list(functions.values())]
-    yield RUNS_ENDED, _titled(shelf.totals(names.RUNS_FINISHED, 0, 1)).items()
-    yield REQUESTS_SCHEDULED, attempts.items()
-    yield REQUESTS_STARTED, attempts.items()
-    yield REQUESTS_ENDED, shelf.totals(names.STEP_ATTEMPTS, 0, 1).items()
+    yield RUNS_ENDED, [*_titled(shelf.totals(names.RUNS_FINISHED, 0, 1)).items()]
+    yield REQUESTS_SCHEDULED, [*attempts.items()]
+    yield REQUESTS_STARTED, [*attempts.items()]
+    yield REQUESTS_ENDED, [*shelf.totals(names.STEP_ATTEMPTS, 0, 1).items()]
     depth = figures.queue_depth()
     if depth is not None:
         yield QUEUE_DEPTH, [((), depth)]

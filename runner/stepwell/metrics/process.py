@@ -13,7 +13,7 @@ from stepwell.metrics import catalogue as names
 from stepwell.metrics import inngest
 from stepwell.metrics.catalogue import By
 from stepwell.metrics.cells import Shelf, Spread
-from stepwell.metrics.collector import CONTENT_TYPE, Family, registry_of, written, written_aside
+from stepwell.metrics.collector import CONTENT_TYPE, Family, answered, registry_of, written
 from stepwell.metrics.figures import StoreFigures
 from stepwell.metrics.function import FunctionMetrics
 from stepwell.settings import MetricSettings
@@ -128,9 +128,9 @@ class Metrics:
         """
         await self.figures.look(store, clock)
 
-    async def exposition(self) -> tuple[bytes, str]:
-        """The text and its content type; it is written out beside the event loop, not on it."""
-        return await written_aside(self.registry), CONTENT_TYPE
+    async def exposition(self, accepted: str = "") -> tuple[bytes, dict[str, str]]:
+        """What a scrape with this `Accept-Encoding` is answered with, and its headers; written beside the event loop."""
+        return await answered(self.registry, accepted)
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""

@@ -140,7 +140,7 @@ class Reads:
     async def stats(self, now: int | None = None) -> Stats:
         """The live figures, in one look."""
         at = self._now(now)
-        return stats_of(await self._reader.run(lambda connection: str(connection.execute(SQL["stats"], (at,)).fetchall()[0][0])))
+        return await self._reader.run(lambda connection: stats_of(str(connection.execute(SQL["stats"], (at,)).fetchall()[0][0])))
 
 
 def _listing(which: RunFilter) -> str:
