@@ -21,8 +21,11 @@ SETS: dict[str, tuple[str, ...]] = {
     "postgres": ("store.adminSecret=stepwell-postgres",),
     "evaluation": ("evaluationStore.enabled=true", "networkPolicy.enabled=true"),
     "namespaced": ("watchNamespaces={shop,bank}", "store.adminSecret=pg", "crds.install=false", "rbac.userRoles=false"),
+    "watched": ("watchNamespaces={shop,bank}", "store.adminSecret=pg", "metrics.podMonitor.enabled=true"),
     "monitored": (
         "metrics.serviceMonitor.enabled=true",
+        "metrics.podMonitor.enabled=true",
+        "metrics.podMonitor.gatewayToken.secret=stepwell-scrape",
         "metrics.rules.enabled=true",
         "metrics.rules.labels.release=prometheus",
         "metrics.dashboards.enabled=true",

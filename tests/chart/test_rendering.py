@@ -51,6 +51,8 @@ def test_what_is_rendered_is_what_was_agreed(chart: Chart) -> None:
         ("operator.image.name=x", "/operator/image"),
         ("evaluationStore.storage.class=x", "/evaluationStore/storage"),
         ("metrics.serviceMonitor.on=true", "/metrics/serviceMonitor"),
+        ("metrics.podMonitor.namespaces=true", "/metrics/podMonitor"),
+        ("metrics.podMonitor.gatewayToken.secret=My_Secret", "/metrics/podMonitor/gatewayToken/secret"),
         ("store.dsn=postgresql://x", "/store"),
         ("operator.replicas=two", "/operator/replicas"),
         ("operator.resync=10", "/operator/resync"),
@@ -124,7 +126,8 @@ def test_every_object_has_the_recommended_labels(chart: Chart, name: str) -> Non
         assert labels["helm.sh/chart"].startswith("stepwell-")
         selector = (one.get("spec") or {}).get("selector") or {}
         asked = selector.get("matchLabels", selector)
-        assert set(asked) <= {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
+        steady = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component", "stepwell.dev/store"}
+        assert set(asked) <= steady
 
 
 def test_two_releases_never_meet(chart: Chart) -> None:

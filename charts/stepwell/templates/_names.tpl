@@ -51,3 +51,19 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 {{- end -}}
 {{- if .Values.evaluationStore.enabled }}{{ include "stepwell.postgres" . }}{{ else }}{{ .Values.store.adminSecret }}{{ end -}}
 {{- end }}
+
+{{/* The namespaces whose pods a monitor looks for. */}}
+{{- define "stepwell.watched" -}}
+namespaceSelector: {{ if .Values.watchNamespaces }}{matchNames: {{ toJson .Values.watchNamespaces }}}{{ else }}{any: true}{{ end }}
+{{- end }}
+
+{{/* (list $ "component" "namespace"): where a PodMonitor lies, and its labels. */}}
+{{- define "stepwell.podMonitor" -}}
+{{- $ := index . 0 -}}
+namespace: {{ index . 2 }}
+labels:
+  {{- with $.Values.metrics.podMonitor.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- include "stepwell.labels" (list $ (index . 1)) | nindent 2 }}
+{{- end }}
