@@ -26,8 +26,8 @@ cluster-test: setup ## the same for the cluster alone, with a real node: pods th
 check: setup ## ruff, pyright strict, import contracts, generated files
 	$(RUN)ruff format --check . && $(RUN)ruff check . && $(RUN)pyright && $(RUN)lint-imports && $(RUN)python -m tests.typing.check && $(RUN)python -m stepwell_operator.crd --check && $(RUN)python -m stepwell_operator.crd --check --folder charts/stepwell/files/crds && $(RUN)python -m stepwell_operator.monitoring --check
 
-bench: setup ## measure W1 to W6, and scrapes, on both stores and print the tables
-	$(RUN)python -m tests.bench && $(RUN)python -m tests.bench.scrape
+bench: setup ## measure W1 to W6, scrapes and what metrics cost on both stores, and print the tables
+	$(RUN)python -m tests.bench && $(RUN)python -m tests.bench.scrape && $(RUN)python -m tests.bench.metering
 
 format: setup ## format and mend what can be mended
 	$(RUN)ruff format . && $(RUN)ruff check --fix .

@@ -18,6 +18,7 @@ from stepwell.engine.events import NewEvent
 from stepwell.engine.execution import Execution
 from stepwell.engine.well import Well
 from stepwell.metrics import Metrics
+from stepwell.metrics.timed_store import timed
 from stepwell.store.protocol import Store
 from stepwell.store.records import End, Pile, PileResult
 from stepwell.worker import Worker, WorkerOptions
@@ -77,7 +78,7 @@ class CountingStore:
 
 @dataclass(slots=True)
 class Rig:
-    """A running engine: `well` takes events in; `worker` executes. `split`: they are two processes' worth of parts."""
+    """A running engine: `well` takes events in; `worker` executes."""
 
     store: CountingStore
     well: Well
@@ -112,24 +113,20 @@ async def rig(
     store: Store,
     functions: Sequence[Function[Any, Any]],
     *,
-    other: Store | None = None,
     fused: bool = True,
     server: int | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Rig]:
-    """Set an engine up and take it down. With `other`, a second store on the same data takes the events in (the queue path)."""
-    counting = CountingStore(store)
+    """Set an engine up and take it down. With `metrics` these are counted on, and the store's verbs are timed by them."""
+    counting = CountingStore(store if metrics is None else timed(store, metrics))
     await store.migrate()
-    inner = Well(counting, SystemClock(), Metrics("bench"), "bench")
-    await inner.open()
-    worker = Worker(inner, functions, WorkerOptions(slots=2000))
+    well = Well(counting, SystemClock(), metrics or Metrics("bench"), "bench")
+    await well.open()
+    worker = Worker(well, functions, WorkerOptions(slots=2000))
     await worker.start()
-    outer = inner
-    if other is not None:
-        outer = Well(other, SystemClock(), Metrics("bench"), "bench")
-        await outer.open()
     if not fused:
-        inner.hooks.fuse = lambda _start: False
-    made = Rig(counting, outer, worker, server)
+        well.hooks.fuse = lambda _start: False
+    made = Rig(counting, well, worker, server)
     tell = worker._deps.over
 
     def over(execution: Execution, end: End | None) -> None:
@@ -145,9 +142,7 @@ async def rig(
         yield made
     finally:
         await worker.stop()
-        if outer is not inner:
-            await outer.close()
-        await inner.close()
+        await well.close()
 
 
 def percentile(values: Sequence[float], share: float) -> float:
