@@ -117,7 +117,7 @@ def begin_logs(upkeep: Upkeep, component: str) -> None:
 @contextmanager
 def traced(well: Well, upkeep: Upkeep, component: str) -> Generator[None]:
     """Have the well's executions send spans for as long as the block lasts, if that is switched on."""
-    tracing = start(upkeep.traces, component, upkeep.namespace, upkeep.log.pod)
+    tracing = start(upkeep.traces, component, upkeep.namespace, upkeep.log.pod, well.metrics.spans_lost)
     well.tracer = tracing
     try:
         yield

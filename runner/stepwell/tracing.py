@@ -53,11 +53,18 @@ class Counts:
     redacted: int = 0
 
 
-class Tracing:
-    """A `Tracer` that hands finished spans to an exporter. `names` say who this process is."""
+Lost = Callable[[str, int], None]
+"""Told why spans were lost, dropped or failed, and how many."""
 
-    def __init__(self, exporter: "SpanExporter", names: Mapping[str, str], settings: TraceSettings) -> None:
+
+class Tracing:
+    """A `Tracer` that hands finished spans to an exporter. `names` say who this process is; `lost` is told what is lost."""
+
+    def __init__(
+        self, exporter: "SpanExporter", names: Mapping[str, str], settings: TraceSettings, lost: Lost | None = None
+    ) -> None:
         self.counts = Counts()
+        self._lost = lost
         self._exporter = exporter
         self._names = names
         self._most = settings.queue
@@ -75,7 +82,7 @@ class Tracing:
         if span.trace_id >= self._sampled:
             return
         if len(self._queue) >= self._most or self._stopping:
-            self.counts.dropped += 1
+            self._drop(1)
             return
         self._queue.append(span)
         if len(self._queue) >= BATCH:
@@ -101,7 +108,7 @@ class Tracing:
         self._stopping = True
         self._wake.set()
         self._thread.join(seconds)
-        self.counts.dropped += len(self._queue) + self._in_hand
+        self._drop(len(self._queue) + self._in_hand)
         self._queue.clear()
         if not self._thread.is_alive():
             self._exporter.shutdown()
@@ -132,6 +139,13 @@ class Tracing:
             self.counts.sent += len(spans)
         else:
             self.counts.failed += len(spans)
+            if self._lost is not None:
+                self._lost("failed", len(spans))
+
+    def _drop(self, spans: int) -> None:
+        self.counts.dropped += spans
+        if self._lost is not None:
+            self._lost("dropped", spans)
 
     def _made(self, span: Span) -> "ReadableSpan | None":
         attributes = dict(span.attributes)
@@ -155,8 +169,11 @@ class Tracing:
             )
 
 
-def start(settings: TraceSettings, component: str, namespace: str, pod: str) -> Tracing | None:
-    """Begin to send spans, if that is switched on; None if it isn't, or OpenTelemetry isn't installed, which is told."""
+def start(settings: TraceSettings, component: str, namespace: str, pod: str, lost: Lost | None = None) -> Tracing | None:
+    """Begin to send spans, if that is switched on; None if it isn't, or OpenTelemetry isn't installed, which is told.
+
+    `lost` hears from the beginning that none is lost, so that its figures begin at zero.
+    """
     if not settings.on:
         return None
     try:
@@ -172,7 +189,10 @@ def start(settings: TraceSettings, component: str, namespace: str, pod: str) -> 
         "service.version": version("stepwell"),
         **({"k8s.pod.name": pod} if pod else {}),
     }
-    return Tracing(OTLPSpanExporter(), names, settings)
+    if lost is not None:
+        for reason in ("dropped", "failed"):
+            lost(reason, 0)
+    return Tracing(OTLPSpanExporter(), names, settings, lost)
 
 
 def readable(span: Span, names: Mapping[str, str]) -> "ReadableSpan":

@@ -31,6 +31,7 @@ import stepwell
 from stepwell import Backoff, Context, Event, tracing
 from stepwell.engine.trace import Span, trace_id
 from stepwell.gateway.app import make_app
+from stepwell.metrics import Metrics
 from stepwell.settings import GatewaySettings, SettingsError, TraceSettings, trace_settings
 from stepwell.testing import Durable
 
@@ -252,7 +253,10 @@ def test_a_real_collector_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     answer.set()
     with server(answer) as (url, posted):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
-        made = tracing.start(trace_settings({"OTEL_TRACES_EXPORTER": "otlp"}), "runner", "shop", "pod-1")
+        lost: list[tuple[str, int]] = []
+        settings = trace_settings({"OTEL_TRACES_EXPORTER": "otlp"})
+        made = tracing.start(settings, "runner", "shop", "pod-1", lambda *one: lost.append(one))
+        assert lost == [("dropped", 0), ("failed", 0)]
         assert made is not None
         for number in range(3):
             made.emit(span(number))
@@ -276,7 +280,7 @@ async def test_a_collector_that_hangs_slows_nothing(durable: Durable) -> None:
     answer = threading.Event()
     with server(answer) as (url, _posted):
         exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces", timeout=20)
-        made = durable.tracer = tracing.Tracing(exporter, NAMES, TraceSettings(on=True, queue=10))
+        made = durable.tracer = tracing.Tracing(exporter, NAMES, TraceSettings(on=True, queue=10), durable.metrics.spans_lost)
         run = await durable.send(pack, GO)
         while made._in_hand == 0:
             await asyncio.sleep(0.01)
@@ -294,15 +298,20 @@ async def test_a_collector_that_hangs_slows_nothing(durable: Durable) -> None:
         assert made.counts.sent == 0
         assert [line["event"] for line in lines] == ["spans were lost; runs are not touched by it"]
         assert lines[0]["dropped"] == made.counts.dropped
+        told = durable.metrics.render()[0].decode()
+        assert f'stepwell_spans_lost_total{{namespace="default",reason="dropped"}} {made.counts.dropped}.0\n' in told
 
 
 def test_a_collector_that_is_not_there_costs_spans_alone() -> None:
-    """Nothing listens: spans count as failed, and the process goes on."""
+    """Nothing listens: spans count as failed, in the metrics too, and the process goes on."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    made = tracing.Tracing(OTLPSpanExporter(endpoint="http://127.0.0.1:9/v1/traces", timeout=1), NAMES, ON)
+    metrics = Metrics("runner")
+    exporter = OTLPSpanExporter(endpoint="http://127.0.0.1:9/v1/traces", timeout=1)
+    made = tracing.Tracing(exporter, NAMES, ON, metrics.spans_lost)
     made.emit(span(1))
     made.stop(20)
     assert (made.counts.sent, made.counts.failed) == (0, 1)
+    assert b'stepwell_spans_lost_total{namespace="default",reason="failed"} 1.0\n' in metrics.render()[0]
 
 
 def test_a_hook_may_change_or_hide_spans(monkeypatch: pytest.MonkeyPatch) -> None:

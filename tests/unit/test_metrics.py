@@ -116,6 +116,7 @@ def everything(namespace: str = "shop") -> Metrics:
     metrics.store_done("commit", 0.01)
     metrics.store_failed("commit", "timeout")
     metrics.store_connections(1, 2, 3)
+    metrics.spans_lost("dropped", 1)
     return metrics
 
 

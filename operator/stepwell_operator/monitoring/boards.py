@@ -203,6 +203,12 @@ RUNNERS = Board(
             "Timers overdue", "By more than a second.", (Ask(_now(m.TIMERS_OVERDUE, "namespace", NS, "max"), "{{namespace}}"),)
         ),
         Panel("Lateness of timers", "Of those that fired.", _quantiles(m.TIMER_LATENESS, NS), "s"),
+        Panel(
+            "Spans lost",
+            "Of runners that send traces: no room in the queue, or refused by the collector.",
+            (Ask(_rate(m.SPANS_LOST, "reason", NS), "{{reason}}"),),
+            "ops",
+        ),
         Panel("Versions", "What runs.", (Ask(f"count by (component, version, python, store) ({m.BUILD_INFO})"),), kind="table"),
     ),
 )

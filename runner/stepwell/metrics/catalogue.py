@@ -282,6 +282,12 @@ OPERATOR_LEADER = _gauge("operator_leader", By.OPERATOR, (), "1 on the operator 
 
 # --- all of them ---
 
+SPANS_LOST = _counter(
+    "spans_lost_total",
+    By.EXECUTION,
+    (Label("reason", ("dropped", "failed")),),
+    "Spans that had no room in the queue (dropped), or that the collector did not take (failed); there once traces are on",
+)
 DROPPED_SERIES = _counter("metrics_dropped_series_total", By.ALL, (), "Series refused by the cap")
 BUILD_INFO = Metric(
     "stepwell_build_info",

@@ -119,6 +119,10 @@ class Metrics:
         """The doctor found an invariant (`I9`) broken by so many rows."""
         self.shelf.count(names.INVARIANT_VIOLATIONS, invariant.partition("_")[0]).value += offenders
 
+    def spans_lost(self, reason: str, spans: int) -> None:
+        """So many spans never reached the collector: dropped (told on the event loop) or failed (told by the sender's thread)."""
+        self.shelf.count(names.SPANS_LOST, reason).value += spans
+
     # --- a scrape ---
 
     async def look(self, store: Store, clock: Clock) -> None:
