@@ -4,8 +4,10 @@ import asyncio
 import gzip
 import re
 import threading
+import time
 import timeit
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -334,6 +336,19 @@ def test_the_text_is_that_of_prometheus_own_client(namespace: str) -> None:
         assert written(metrics.registry) == generate_latest(metrics.registry)
     odd.queue_wait.counts[0] = 20_000_000
     assert written(metrics.registry) == generate_latest(metrics.registry)
+
+
+def test_writing_takes_less_than_half_the_time_of_prometheus_own_client() -> None:
+    """So that ten thousand functions fit into the ten seconds of a scrape; it takes a quarter, the best of five on this very machine."""
+    metrics = Metrics("dev")
+    metrics.keep([ORDERS.model_copy(update={"id": f"f{number}"}) for number in range(100)])
+    for number in range(100):
+        metrics.of(f"f{number}").step_done(0.1, "ok")
+    ours, theirs = (
+        min(timeit.repeat(partial(write, metrics.registry), timer=time.thread_time, number=1, repeat=5))
+        for write in (written, generate_latest)
+    )
+    assert ours < theirs / 2
 
 
 def test_other_collectors_are_written_too() -> None:
