@@ -1,7 +1,6 @@
 """The real thing: Debian's Prometheus scrapes `stepwell dev` while the orders example runs, and every query has an answer."""
 
 import asyncio
-import re
 import subprocess
 import sys
 import time
@@ -13,10 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from monitoring.queries import ask, queries, series_in
 from monitoring.test_agreement import ORDERS, example
 
 from stepwell_operator.monitoring.alerts import ALERTS
-from stepwell_operator.monitoring.boards import BOARDS
 from stepwell_operator.monitoring.recording import recordings
 from stepwell_operator.monitoring.rules import rules_text
 
@@ -39,35 +38,6 @@ EMPTY: dict[str, str] = {
     "stepwell_functions": "the operator's",
 }
 """Series that this minute has no figures of, and why."""
-RANGES = {"$__rate_interval": "30s", "$__range": "5m", "$namespace": ".*", "$function": ".*"}
-PART = re.compile(r"\s(?:and|or|unless|>=?|<|==)\s(?![^(]*\))")
-
-
-def queries() -> dict[str, str]:
-    """Every query of a panel, of a recording rule, and what stands before the threshold of each alert, by where it stands."""
-    found: dict[str, str] = {}
-    for board in BOARDS:
-        for panel in board.panels:
-            for place, ask in enumerate(panel.asks):
-                found[f"{board.name} / {panel.title} {place}"] = ask.expr
-    found |= {name: expr for name, expr in recordings()}
-    for alert in ALERTS:
-        for place, part in enumerate(operands(alert.expr)):
-            found[f"{alert.name} {alert.severity} {place}"] = part
-    return {where: replaced(query) for where, query in found.items()}
-
-
-def operands(expr: str) -> list[str]:
-    """What an alert compares, without what it is compared with, so that a query has an answer though nothing is wrong."""
-    flat = re.split(r"\s(?:and|or|unless on \([^)]*\))\s", expr)
-    return [re.split(r"\s(?:>=|>)\s", part.strip())[0].strip() for part in flat]
-
-
-def replaced(query: str) -> str:
-    for name, value in RANGES.items():
-        query = query.replace(name, value)
-    depth = query.count("(") - query.count(")")
-    return query.lstrip("(") if depth > 0 else query
 
 
 @asynccontextmanager
@@ -105,16 +75,6 @@ def free_port() -> int:
 
     with socket.create_server(("127.0.0.1", 0)) as made:
         return int(made.getsockname()[1])
-
-
-async def ask(session: aiohttp.ClientSession, url: str, path: str, **query: str) -> Any:
-    """What Prometheus answers."""
-    async with session.get(f"{url}/api/v1/{path}", params=query) as answer:
-        return await answer.json()
-
-
-def series_in(query: str) -> set[str]:
-    return set(re.findall(r"\bstepwell[a-z0-9_:]+", query))
 
 
 @pytest.mark.timeout(240)
