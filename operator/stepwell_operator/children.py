@@ -19,14 +19,17 @@ from stepwell_operator.cluster import (
 )
 from stepwell_operator.drift import is_as_stated
 from stepwell_operator.facts import WellFacts
-from stepwell_operator.names import GATEWAY
+from stepwell_operator.names import APPLIED, GATEWAY
 from stepwell_operator.resources.gateway import GatewaySpec, gateway_objects, named
 from stepwell_operator.resources.pool import Around, pool_objects
 from stepwell_operator.reviewers import Reviewers
 from stepwell_operator.settings import Settings
+from stepwell_operator.settling import Owners
 from stepwell_operator.target import PoolSpec
-from stepwell_operator.world import Place, Seen, World, read_child
+from stepwell_operator.world import Child, Place, Seen, World, read_child
 
+_Mark = tuple[int, str, tuple[str, ...]]
+"""The version of a child; the seal and the owners of the document that it was compared with."""
 GATEWAY_KINDS = (DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, NETWORK_POLICY)
 
 
@@ -38,7 +41,7 @@ class Children:
         self._settings = settings
         self._world = world
         self._reviewers = Reviewers(cluster, settings.token_reviewers)
-        self._settled: dict[Place, tuple[int, str]] = {}
+        self._settled: dict[Place, _Mark] = {}
         """Versions that are as stated, or that the server made of our document (it rewrites some values)."""
         self._log = structlog.get_logger("stepwell.operator")
 
@@ -64,7 +67,7 @@ class Children:
         await self._delete(namespace, f"{pool}-code", (CONFIG_MAP,))
         await self._delete(namespace, pool, (BUDGET, NETWORK_POLICY, DEPLOYMENT))
 
-    async def ensure_gateway(self, well: WellFacts, owners: list[Document]) -> str | None:
+    async def ensure_gateway(self, well: WellFacts, owners: Owners) -> str | None:
         """Make a well's gateway what it should be."""
         settings = self._settings
         spec = GatewaySpec(
@@ -77,7 +80,7 @@ class Children:
             network_policy=settings.network_policy,
             tokens=bool(settings.token_reviewers),
         )
-        refused = await self._ensure(gateway_objects(spec, owners))
+        refused = await self._ensure(gateway_objects(spec, owners.wanted), any_owners=owners.put_off)
         await self._reviewers.add(spec.namespace, spec.name)
         return refused
 
@@ -86,37 +89,43 @@ class Children:
         child = self._world.deployment(namespace, named(GATEWAY, store))
         return child is not None and child.ready > 0
 
+    def owners_of_gateway(self, namespace: str, store: str) -> list[frozenset[str]]:
+        """The uids that own each of the gateway's objects that are there."""
+        name = named(GATEWAY, store)
+        there = (self._world.children.get((kind.kind, namespace, name)) for kind in GATEWAY_KINDS)
+        return [frozenset(child.owners) for child in there if child is not None]
+
     async def drop_gateway(self, namespace: str, store: str) -> None:
         """Delete a well's gateway."""
         await self._delete(namespace, named(GATEWAY, store), GATEWAY_KINDS)
         await self._reviewers.remove(namespace, named(GATEWAY, store))
 
-    async def _ensure(self, documents: Iterable[Document]) -> str | None:
+    async def _ensure(self, documents: Iterable[Document], *, any_owners: bool = False) -> str | None:
         refused: str | None = None
         for document in documents:
             metadata = document["metadata"]
             place = (document["kind"], metadata["namespace"], metadata["name"])
             child = self._world.children.get(place)
-            stated = metadata["annotations"]["stepwell.dev/applied"]
             if child is not None:
-                if self._settled.get(place) == (child.version, stated):
+                if self._settled.get(place) == _mark(child, document):
                     continue
-                if is_as_stated(child, document):
-                    self._settled[place] = (child.version, stated)
+                if is_as_stated(child, document, any_owners=any_owners):
+                    if not any_owners:
+                        self._settled[place] = _mark(child, document)
                     continue
             try:
-                await self._apply(document, place, stated)
+                await self._apply(document, place)
             except Refused as error:
                 refused = refused or str(error)
         return refused
 
-    async def _apply(self, document: Document, place: Place, stated: str) -> None:
+    async def _apply(self, document: Document, place: Place) -> None:
         made = await self._cluster.apply(document)
         if not is_as_stated(read_child(made), document) and "spec" in document:
             # What somebody else added to our lists is theirs under server-side apply: a merge patch replaces lists whole.
             made = await self._cluster.merge(kind_of(document), place[1], place[2], {"spec": document["spec"]})
         self._world.see_child(made)
-        self._settled[place] = (read_child(made).version, stated)
+        self._settled[place] = _mark(read_child(made), document)
 
     async def _delete(self, namespace: str, name: str, kinds: Iterable[Kind]) -> None:
         for kind in kinds:
@@ -126,3 +135,8 @@ class Children:
             await self._cluster.delete(kind, namespace, name, child.uid)
             self._world.forget_child(kind.kind, namespace, name, child.uid)
             self._settled.pop((kind.kind, namespace, name), None)
+
+
+def _mark(child: Child, document: Document) -> _Mark:
+    metadata = document["metadata"]
+    return child.version, metadata["annotations"][APPLIED], tuple(owner["uid"] for owner in metadata["ownerReferences"])

@@ -21,13 +21,13 @@ SUFFIXES = {
 }  # fmt: skip
 
 
-def is_as_stated(child: Child, document: Mapping[str, Any]) -> bool:
-    """Whether a child that was seen is what `document` states."""
+def is_as_stated(child: Child, document: Mapping[str, Any], *, any_owners: bool = False) -> bool:
+    """Whether a child that was seen is what `document` states, or is but for its owners."""
     metadata = document["metadata"]
     owners = tuple(sorted(owner["uid"] for owner in metadata["ownerReferences"]))
     return (
         child.applied == metadata["annotations"][APPLIED]
-        and child.owners == owners
+        and (any_owners or child.owners == owners)
         and _covers(child.labels, metadata["labels"])
         and ("spec" not in document or _covers(orjson.loads(child.spec or b"{}"), document["spec"]))
     )

@@ -23,6 +23,8 @@ class WellFacts:
     digest: str = ""
     gateway: bool = False
     """Whether the gateway has a ready pod."""
+    owners: frozenset[str] = frozenset()
+    """Whom we last said to own what the well's functions share, by uid; nobody if they are too many, or nothing was said yet."""
     registry_version: int = -1
     functions: dict[str, FunctionRow] = field(default_factory=dict[str, FunctionRow])
     revisions: dict[str, Sequence[RevisionRow]] = field(default_factory=dict[str, "Sequence[RevisionRow]"])

@@ -21,18 +21,18 @@ from stepwell_operator.metrics import OperatorMetrics
 from stepwell_operator.names import FINALIZER
 from stepwell_operator.plan import Observed, Plan, plan
 from stepwell_operator.settings import Settings
+from stepwell_operator.settling import GATEWAY_PATIENCE, OWNERS_PATIENCE, Owners, Settling, owners_can_wait, status_can_wait, uids
 from stepwell_operator.status import patch_between, status_of
 from stepwell_operator.target import DEFAULT_STORE, Fault, Target
 from stepwell_operator.targets import Targets
+from stepwell_operator.warning import warnings_between
 from stepwell_operator.wells import Wells
 from stepwell_operator.workqueue import Workqueue
-from stepwell_operator.world import Key, Seen, World, listed, mapping, owners_of
+from stepwell_operator.world import Key, Seen, World, owners_of
 
 SHARED_OWNERS = 100
 """So many functions own a namespace's gateway and Secrets together, so that these go with the last of them, operator or not."""
 DRAIN_DEADLINE = 3600.0
-GATEWAY_PATIENCE = 8.0
-"""How long (s) nobody is told that only a pod of the gateway is missing: it is seldom far behind, and a roll-over is no news."""
 EVALUATION = "; this is the evaluation store, one small Postgres for trying out: give a production namespace a store of its own"
 
 
@@ -62,7 +62,7 @@ class Reconciler:
         self.queue: Workqueue[Item] = Workqueue(self.work, settings.workers)
         self._clock = clock
         self._deleting_since: dict[Key, float] = {}
-        self._gateway_due: dict[Key, float] = {}
+        self._settling: Settling[Item] = Settling()
         self._first: dict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger("stepwell.operator")
 
@@ -109,6 +109,7 @@ class Reconciler:
         if await self._finalized(seen, target):
             return None  # the patch brings an event
         well = await self._well_of(seen, target)
+        self._join(seen, well)
         made = plan(self._observe(seen, target, well))
         made = await self._act(seen, made, well)
         refused = await self._converge(seen, made, well)
@@ -240,7 +241,12 @@ class Reconciler:
         before = self.targets.status(observed.seen)
         patch = patch_between(before, after)
         self.metrics.conditions(seen.key, after["conditions"])
-        if not patch or self._waits_for_gateway(seen.key, before, after):
+        item = Item("function", *seen.key)
+        if not (patch and status_can_wait(before, after)):
+            self._settling.over(item)
+        elif self._put_off(item, GATEWAY_PATIENCE):
+            return
+        if not patch:
             return
         document: Document = {"metadata": {"resourceVersion": str(observed.seen.version)}, "status": patch}
         try:
@@ -248,33 +254,8 @@ class Reconciler:
         except NotThere:
             return
         self.world.see(written, self.world.functions)
-        self._events_of(seen, before, after)
-
-    def _waits_for_gateway(self, key: Key, before: Document, after: Document) -> bool:
-        """Whether this status is put off: nothing but the gateway is missing, and not for long yet."""
-        if _ready_reason(after) != "NoGateway" or _ready_reason(before) == "NoGateway":
-            self._gateway_due.pop(key, None)
-            return False
-        if key not in self._gateway_due:
-            self._gateway_due[key] = self._clock() + GATEWAY_PATIENCE
-            self.function(key, GATEWAY_PATIENCE + 0.1)
-        return self._clock() < self._gateway_due[key]
-
-    def _events_of(self, seen: Seen, before: Document, after: Document) -> None:
-        """Say in Events what went wrong since the status before."""
-        known = {one["type"]: one for one in listed(before.get("conditions"))}
-        for one in after["conditions"]:
-            old = mapping(known.get(one["type"]))
-            if (old.get("status"), old.get("reason")) == (one["status"], one["reason"]):
-                continue
-            if (
-                one["type"] in {"SpecAccepted", "StoreReady", "RunnersAvailable"}
-                and one["status"] == "False"
-                and one["reason"] in LOUD
-            ):
-                self.events.tell(seen, "Warning", LOUD[one["reason"]] or one["reason"], one["message"])
-            if one["type"] == "Progressing" and one["reason"] == "RevisionLimitReached":
-                self.events.tell(seen, "Warning", "RevisionLimitReached", one["message"])
+        for reason, note in warnings_between(before, after):
+            self.events.tell(seen, "Warning", reason, note)
 
     # --- leaving ---
 
@@ -328,12 +309,12 @@ class Reconciler:
             pools = self.targets.forget(namespace, name)
             self.metrics.forget((namespace, name))
             self._deleting_since.pop((namespace, name), None)
-            self._gateway_due.pop((namespace, name), None)
+            self._settling.over(Item("function", namespace, name))
             for pool in pools:
                 self.pool(namespace, pool)
             for key in self.wells.known():
-                if key[0] == namespace:
-                    self.well(*key, 0.5)
+                if key[0] == namespace and not self._put_off(Item("well", *key), OWNERS_PATIENCE):
+                    self.well(*key)
         return again
 
     # --- wells ---
@@ -350,12 +331,13 @@ class Reconciler:
         if not users:
             if any(seen for seen in self.world.functions_in(namespace)) or self.wells.facts(namespace, store).ready:
                 await self.children.drop_gateway(namespace, store)
+            self._settling.over(Item("well", namespace, store))
             facts = self.wells.facts(namespace, store)
             if not facts.ready or not any(row.active for row in facts.functions.values()):
                 await self.wells.forget(namespace, store)
             return None
-        owners = owners_of(users[:SHARED_OWNERS]) if len(users) <= SHARED_OWNERS else []
         before = self.wells.facts(namespace, store)
+        owners = self._owners(before, users)
         was = (before.reason, before.message, before.digest, before.gateway)
         facts = await self.wells.prepare(namespace, store, self.world.stores.get((namespace, store)), owners)
         if facts.secret:
@@ -366,6 +348,34 @@ class Reconciler:
             if was[0] != "Pending":  # whoever came first waits for this
                 self.look_at(users)
         return None if facts.ready else 5.0
+
+    def _owners(self, well: WellFacts, users: list[Seen]) -> Owners:
+        """Who is to own what a well's functions share, and whether a change of that waits."""
+        owners = _shared_owners(users)
+        if self._owners_wait(well, owners):
+            return Owners(owners, put_off=True)
+        self._settling.over(Item("well", well.namespace, well.store))
+        well.owners = uids(owners)
+        return Owners(owners)
+
+    def _owners_wait(self, well: WellFacts, owners: list[Document]) -> bool:
+        there = self.children.owners_of_gateway(well.namespace, well.store)
+        can_wait = owners_can_wait(there, uids(owners), well.owners)
+        return can_wait and self._put_off(Item("well", well.namespace, well.store), OWNERS_PATIENCE)
+
+    def _join(self, seen: Seen, well: WellFacts) -> None:
+        """See that a function that came is soon an owner of what its well's functions share."""
+        if not well.owners or seen.uid in well.owners:
+            return
+        if not self._owners_wait(well, _shared_owners(self.users(well.namespace, well.store))):
+            self.well(well.namespace, well.store)
+
+    def _put_off(self, item: Item, patience: float) -> bool:
+        """Whether something that is wanted of an item, and can wait, is put off; then the item is looked at again in time."""
+        left = self._settling.left(item, patience, self._clock())
+        if left > 0:
+            self.queue.add(item, left)
+        return left > 0
 
     def look_for_orphans(self, facts: WellFacts) -> None:
         """Say farewell to functions that are in the well and whose objects went while nobody looked."""
@@ -380,16 +390,5 @@ class Reconciler:
             self.function(seen.key)
 
 
-def _ready_reason(status: Document) -> str:
-    return next((one["reason"] for one in listed(status.get("conditions")) if one["type"] == "Ready"), "")
-
-
-LOUD: dict[str, str] = {
-    "InvalidSpec": "SpecRejected", "InvalidExpression": "SpecRejected", "InvalidCron": "SpecRejected",
-    "UnknownTimezone": "SpecRejected", "CronNeverFires": "SpecRejected", "ReservedName": "SpecRejected",
-    "SourceNotFound": "SpecRejected", "Unreachable": "StoreUnavailable", "SecretNotFound": "StoreUnavailable",
-    "InvalidStore": "StoreUnavailable",
-    "SchemaTooNew": "StoreUnavailable", "MigrationPending": "StoreUnavailable", "CrashLooping": "RunnerCrashLooping",
-    "HandlerImportFailed": "", "ImagePullFailed": "", "Unschedulable": "", "ConfigError": "", "PodsRefused": "",
-}  # fmt: skip
-"""The reasons that are worth an Event, and its name where that is another."""
+def _shared_owners(users: list[Seen]) -> list[Document]:
+    return owners_of(users) if len(users) <= SHARED_OWNERS else []

@@ -5,7 +5,7 @@ import base64
 import secrets
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import orjson
@@ -24,6 +24,7 @@ from stepwell_operator.plan import Forget, Move, Register, owner_of
 from stepwell_operator.provision import Provisioned, ProvisionError, provision, with_schema
 from stepwell_operator.resources.gateway import named, secret
 from stepwell_operator.settings import Settings
+from stepwell_operator.settling import Owners, uids
 from stepwell_operator.target import Target
 from stepwell_operator.world import Seen, listed, mapping
 
@@ -72,7 +73,7 @@ class Wells:
 
     # --- the address ---
 
-    async def prepare(self, namespace: str, store: str, spec: Seen | None, owners: list[Document]) -> WellFacts:
+    async def prepare(self, namespace: str, store: str, spec: Seen | None, owners: Owners) -> WellFacts:
         """See that the well has an address and a current schema, and look at it; `spec` is its DurableStore, if there is one."""
         key = (namespace, store)
         async with self._locks[key]:
@@ -100,7 +101,7 @@ class Wells:
                 self._fail(facts, "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300])
             return facts
 
-    async def _address(self, namespace: str, store: str, spec: Seen | None, owners: list[Document]) -> str:
+    async def _address(self, namespace: str, store: str, spec: Seen | None, owners: Owners) -> str:
         """The well's address: out of the user's Secret, out of ours, or newly made."""
         name = named(STORE_SECRET, store)
         ours = await self._cluster.get(SECRET, namespace, name)
@@ -111,8 +112,8 @@ class Wells:
             wanted = dsn
         else:
             wanted = (await self._provision(namespace, store)).dsn
-        if dsn != wanted or _owners_differ(ours, owners):
-            await self._cluster.apply(secret(namespace, name, {"dsn": wanted}, owners))
+        if dsn != wanted or not owners.are(_owners_there(ours)):
+            await self._cluster.apply(secret(namespace, name, {"dsn": wanted}, owners.wanted))
         await self._keys(namespace, store, owners)
         return wanted
 
@@ -140,18 +141,18 @@ class Wells:
             raise _Unready("SecretNotFound", f"the operator's Secret {admin!r} with key 'dsn' is not there")
         return await provision(found, namespace, store)
 
-    async def _keys(self, namespace: str, store: str, owners: list[Document]) -> None:
+    async def _keys(self, namespace: str, store: str, owners: Owners) -> None:
         """The gateway's keys, made once and then left alone."""
         name = named(GATEWAY_SECRET, store)
         there = await self._cluster.get(SECRET, namespace, name)
         if there is None:
-            document = secret(namespace, name, {"key": _key(), "event-key": _key()}, owners)
+            document = secret(namespace, name, {"key": _key(), "event-key": _key()}, owners.wanted)
             try:
                 await self._cluster.create(SECRET, namespace, document)
             except Conflict:
                 return
-        elif _owners_differ(there, owners):
-            metadata = {"ownerReferences": owners, "resourceVersion": there["metadata"]["resourceVersion"]}
+        elif not owners.are(_owners_there(there)):
+            metadata = {"ownerReferences": owners.wanted, "resourceVersion": there["metadata"]["resourceVersion"]}
             await self._cluster.merge(SECRET, namespace, name, {"metadata": metadata})
 
     async def _readdress(self, key: WellKey, dsn: str) -> None:
@@ -354,9 +355,8 @@ def _read(document: Document | None, key: str) -> str | None:
     return base64.b64decode(data[key]).decode() if key in data else None
 
 
-def _owners_differ(document: Document | None, owners: list[Document]) -> bool:
-    there = {owner["uid"] for owner in listed(mapping(mapping(document).get("metadata")).get("ownerReferences"))}
-    return there != {owner["uid"] for owner in owners}
+def _owners_there(document: Document | None) -> Iterable[str]:
+    return uids(listed(mapping(mapping(document).get("metadata")).get("ownerReferences")))
 
 
 def _key() -> str:

@@ -93,6 +93,22 @@ def test_a_function_gets_all_it_needs(place: Place) -> None:
     assert [row.function_id for row in known.schedules] == ["one"]
 
 
+def test_a_successor_inherits_what_is_shared(place: Place) -> None:
+    """A function that comes later owns the well's Secrets and the gateway too, keys and all: they outlive the one they were made for."""
+    path = f"/api/v1/namespaces/{place.namespace}/secrets/stepwell-gateway"
+    owners = lambda: {owner["name"] for owner in place.api.get(path)["metadata"]["ownerReferences"]}  # noqa: E731
+    place.apply(function("one"))
+    place.ready("one")
+    before = place.api.get(path)
+    place.apply(function("two"))
+    eventually(lambda: owners() == {"one", "two"}, 10)
+    place.delete("one")
+    eventually(lambda: owners() == {"two"}, 10)
+    place.ready("two")
+    after = place.api.get(path)
+    assert (after["metadata"]["uid"], after["data"]) == (before["metadata"]["uid"], before["data"])
+
+
 def test_an_annotation_pauses_a_function(place: Place) -> None:
     """`stepwell.dev/paused-by` has a function's runs wait, by that name; without it they go on. A pause by the API stays its own."""
     place.apply(function("one"))

@@ -1,6 +1,7 @@
 """How little the operator writes: counted in the API server's audit log, not in what the operator says of itself."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from cluster.harness.api import Api
 from cluster.harness.audit import Asked
 from cluster.harness.control_plane import ControlPlane
-from cluster.operation import Installed, Kubelet, OperatorProcess, Place, function, says
+from cluster.operation import Installed, Kubelet, OperatorProcess, Place, eventually, function, says
+
+from stepwell_operator.settling import OWNERS_PATIENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 IDLE = 60
@@ -76,6 +79,51 @@ def test_a_new_revision_costs_few_status_writes(
         place.until("one", lambda one: len(one["status"]["revisions"]) == 1)
         settle(operator)
         assert statuses(writes(control_plane, installed, mark)) <= 4
+
+
+def test_functions_that_come_and_go_in_a_burst_cost_few_writes(
+    api: Api, control_plane: ControlPlane, installed: Installed, operator: OperatorProcess, namespace: str
+) -> None:
+    """Twenty functions come, then all but one go: what they share is written for the first, the second, and then now and again."""
+    place = Place(api, namespace)
+    names = [f"f{number:02}" for number in range(20)]
+    with Kubelet(api):
+        mark, began = control_plane.audit.mark(), time.monotonic()
+        for name in names:
+            place.apply(function(name))
+            place.until(name, lambda one: one.get("status", {}).get("targetRevision"))
+        came = time.monotonic() - began
+        eventually(lambda: owners(place) == [set(names)] * len(SHARED))
+        settle(operator)
+        assert max(shared(writes(control_plane, installed, mark)).values()) <= 3 + came / OWNERS_PATIENCE
+        mark, began = control_plane.audit.mark(), time.monotonic()
+        for name in names[1:]:
+            place.delete(name)
+            eventually(lambda gone=name: all(gone not in one for one in owners(place)))
+        went = time.monotonic() - began
+        settle(operator)
+        assert owners(place) == [{names[0]}] * len(SHARED)
+        assert max(shared(writes(control_plane, installed, mark)).values(), default=0) <= 1 + went / OWNERS_PATIENCE
+        place.ready(names[0])
+
+
+SHARED = (
+    ("secrets", "stepwell-store"),
+    ("secrets", "stepwell-gateway"),
+    ("services", "stepwell-gateway"),
+    ("serviceaccounts", "stepwell-gateway"),
+)
+
+
+def owners(place: Place) -> list[set[str]]:
+    """The names of the functions that own each of what a well's functions share."""
+    found = [place.api.find(f"/api/v1/namespaces/{place.namespace}/{resource}/{name}") or {} for resource, name in SHARED]
+    return [{owner["name"] for owner in one.get("metadata", {}).get("ownerReferences", ())} for one in found]
+
+
+def shared(written: list[Asked]) -> Counter[tuple[str, str]]:
+    """How often each of what a well's functions share was written."""
+    return Counter((one.resource, one.name) for one in written if one.name.startswith(("stepwell-store", "stepwell-gateway")))
 
 
 def test_nothing_is_written_where_nothing_happens(

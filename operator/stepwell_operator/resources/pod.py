@@ -41,7 +41,8 @@ def plain_env(name: str, value: str) -> Document:
 
 
 def sealed(document: Document) -> Document:
-    """The document with a hash of itself, by which a later look knows that it is this one."""
+    """The document with a hash of itself, by which a later look knows that it is this one; its owners come and go without it."""
     metadata = document["metadata"]
-    metadata["annotations"] = {**metadata.get("annotations", {}), APPLIED: digest(document, 16)}
+    rest = {name: value for name, value in metadata.items() if name != "ownerReferences"}
+    metadata["annotations"] = {**metadata.get("annotations", {}), APPLIED: digest(document | {"metadata": rest}, 16)}
     return document

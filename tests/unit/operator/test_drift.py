@@ -126,6 +126,15 @@ def test_labels_owners_and_the_seal_count() -> None:
         assert not is_as_stated(seen(document), STATED)
 
 
+def test_owners_come_and_go_without_the_seal() -> None:
+    """Of a child that is as stated but for its owners just that is said; no other difference is passed over."""
+    more = [*OWNERS, {"uid": "x"}]
+    stated = next(one for one in pool_objects(TARGET.pool, AROUND, more, 2) if one["kind"] == "Deployment")
+    assert not is_as_stated(seen(STATED), stated)
+    assert is_as_stated(seen(STATED), stated, any_owners=True)
+    assert not is_as_stated(seen(served(replicas=9)), stated, any_owners=True)
+
+
 def leaves(value: Any, keys: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     if isinstance(value, dict):
         return [path for name, item in value.items() for path in leaves(item, (*keys, name))]
