@@ -21,7 +21,7 @@ from stepwell_operator.metrics import OperatorMetrics
 from stepwell_operator.names import FINALIZER
 from stepwell_operator.plan import Observed, Plan, plan
 from stepwell_operator.settings import Settings
-from stepwell_operator.status import patch_between, status_of
+from stepwell_operator.status import patch_between, pause_note, status_of
 from stepwell_operator.target import DEFAULT_STORE, Fault, Target
 from stepwell_operator.targets import Targets
 from stepwell_operator.wells import Wells
@@ -167,9 +167,8 @@ class Reconciler:
                 note_act("register")
                 self._announce(seen, made)
                 made = plan(self._observe(seen, await self.targets.get(seen), well))
-            if well.ready and await self.wells.hold(well, self._id_of(seen, await self.targets.get(seen)), seen.paused_by):
-                reason, note = ("Paused", f"paused by {seen.paused_by}") if seen.paused_by else ("Resumed", "paused no longer")
-                self.events.tell(seen, "Normal", reason, note)
+            if well.ready:
+                await self.wells.hold(well, self._id_of(seen, await self.targets.get(seen)), seen.paused_by)
             if made.move is not None:
                 await self.wells.move(well, made.move)
             for one in made.forget:
@@ -265,6 +264,8 @@ class Reconciler:
         known = {one["type"]: one for one in listed(before.get("conditions"))}
         for one in after["conditions"]:
             old = mapping(known.get(one["type"]))
+            if one["type"] == "Paused" and (note := pause_note(old, one)) is not None:
+                self.events.tell(seen, "Normal", note.reason, note.message)
             if (old.get("status"), old.get("reason")) == (one["status"], one["reason"]):
                 continue
             if (
