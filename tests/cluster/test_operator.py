@@ -104,7 +104,7 @@ def test_an_annotation_pauses_a_function(place: Place) -> None:
     assert [(one.function_id, one.source) for one in registry(place).pauses] == [("one", "manifest")]
     kubectl("stepwell.dev/paused-by-")
     eventually(lambda: not registry(place).pauses)
-    assert {"Paused", "Resumed"} <= set(place.events("one"))
+    eventually(lambda: {"Paused", "Resumed"} <= set(place.events("one")))
 
     async def by_api(store: PostgresStore) -> list[str]:
         await store.pause(PauseRow("one", 1, "eve"))
@@ -112,7 +112,9 @@ def test_an_annotation_pauses_a_function(place: Place) -> None:
 
     assert place.store(by_api) == ["resume", "pause", "resume", "pause"]
     kubectl("some.other/annotation=x")
-    assert condition(place.ready("one"), "Ready")["status"] == "True"
+    told = condition(place.until("one", says("Paused", "True", "UserRequest")), "Ready")
+    assert (told["status"], told["reason"]) == ("True", "Paused")
+    assert told["message"].startswith("paused by eve since 1970-01-01T00:00:00Z")
     assert [one.paused_by for one in registry(place).pauses] == ["eve"]
 
 
