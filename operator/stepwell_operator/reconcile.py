@@ -19,13 +19,13 @@ from stepwell_operator.events import Events
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.metrics import OperatorMetrics
 from stepwell_operator.names import FINALIZER
+from stepwell_operator.notes import notes_between
 from stepwell_operator.plan import Observed, Plan, plan
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import GATEWAY_PATIENCE, OWNERS_PATIENCE, Owners, Settling, owners_can_wait, status_can_wait, uids
 from stepwell_operator.status import patch_between, status_of
 from stepwell_operator.target import DEFAULT_STORE, Fault, Target
 from stepwell_operator.targets import Targets
-from stepwell_operator.warning import warnings_between
 from stepwell_operator.wells import Wells
 from stepwell_operator.workqueue import Workqueue
 from stepwell_operator.world import Key, Seen, World, owners_of
@@ -168,9 +168,8 @@ class Reconciler:
                 note_act("register")
                 self._announce(seen, made)
                 made = plan(self._observe(seen, await self.targets.get(seen), well))
-            if well.ready and await self.wells.hold(well, self._id_of(seen, await self.targets.get(seen)), seen.paused_by):
-                reason, note = ("Paused", f"paused by {seen.paused_by}") if seen.paused_by else ("Resumed", "paused no longer")
-                self.events.tell(seen, "Normal", reason, note)
+            if well.ready:
+                await self.wells.hold(well, self._id_of(seen, await self.targets.get(seen)), seen.paused_by)
             if made.move is not None:
                 await self.wells.move(well, made.move)
             for one in made.forget:
@@ -254,8 +253,8 @@ class Reconciler:
         except NotThere:
             return
         self.world.see(written, self.world.functions)
-        for reason, note in warnings_between(before, after):
-            self.events.tell(seen, "Warning", reason, note)
+        for note in notes_between(before, after):
+            self.events.tell(seen, note.type, note.reason, note.message)
 
     # --- leaving ---
 

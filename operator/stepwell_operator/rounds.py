@@ -61,4 +61,6 @@ def _picture(facts: WellFacts) -> dict[str, Any]:
         picture.setdefault(name, []).extend((row.schedule_id, row.last_due, row.next_due) for row in rows)
     for name, row in facts.functions.items():
         picture.setdefault(name, []).append((row.revision, row.pool, row.active, row.spec))
+    for name, row in facts.pauses.items():
+        picture.setdefault(name, []).append(row)
     return picture

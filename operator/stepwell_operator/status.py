@@ -1,4 +1,4 @@
-"""A function's status, from what was observed and planned. Pure; messages hold no counters and no times, so it changes rarely."""
+"""A function's status, from what was observed and planned. Pure; no message holds what counts or moves, so it changes rarely."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from stepwell.spec.function import CronTrigger, FunctionSpec
-from stepwell.why import Pods, no_pods
-from stepwell_operator.names import POOL_ID
+from stepwell.why import Pods, brief, no_pods
+from stepwell_operator.names import PAUSED_BY, POOL_ID
 from stepwell_operator.plan import Observed, Phase, Plan
 from stepwell_operator.target import Fault, Target
 from stepwell_operator.world import Child, Trouble, mapping
@@ -73,8 +73,9 @@ def _conditions(seen: Observed, made: Plan, trouble: Trouble | None, refused: st
     accepted = _accepted(target)
     store = Condition("StoreReady", _truth(seen.well.ready), seen.well.reason, f"{seen.well.message}{warning}")
     runners = _runners(seen, made, trouble, refused)
-    suspended = _suspended(seen)
-    yield _ready(made, accepted, store, runners, suspended, gateway=seen.well.gateway)
+    suspended, paused = _suspended(seen), _paused(seen)
+    ready = _ready(made, accepted, store, runners, suspended, gateway=seen.well.gateway)
+    yield _but_paused(ready, paused)
     yield accepted
     yield store
     yield runners
@@ -82,6 +83,7 @@ def _conditions(seen: Observed, made: Plan, trouble: Trouble | None, refused: st
     yield _scheduled(seen, made, suspended)
     yield _draining(made)
     yield suspended
+    yield paused
 
 
 def _ready(  # noqa: PLR0911 - a list of reasons, in order
@@ -105,6 +107,13 @@ def _ready(  # noqa: PLR0911 - a list of reasons, in order
     if made.phase is Phase.COMING:
         return Condition("Ready", "True", "RolloutInProgress", "the revision before serves until the new one's pods are ready")
     return Condition("Ready", "True", "Available", "events and ticks start runs")
+
+
+def _but_paused(ready: Condition, paused: Condition) -> Condition:
+    """A paused function is as ready as it was: events and ticks make runs. But these wait, and the reason tells why."""
+    if ready.status != "True" or paused.status != "True":
+        return ready
+    return Condition("Ready", "True", "Paused", paused.message)
 
 
 def _accepted(target: Target | Fault) -> Condition:
@@ -191,6 +200,21 @@ def _suspended(seen: Observed) -> Condition:
     return Condition("Suspended", "False", "NotSuspended")
 
 
+def _paused(seen: Observed) -> Condition:
+    kind = "Paused"
+    if not seen.well.ready:
+        return Condition(kind, "Unknown", "StoreUnavailable")
+    pause = seen.well.pauses.get(_function_id(seen))
+    if pause is None:
+        return Condition(kind, "False", "NotPaused")
+    since = datetime.fromtimestamp(pause.since / 1e6, UTC)
+    why = f": {brief(pause.reason)}" if pause.reason else ""
+    by_manifest = pause.source == "manifest"
+    mend = f"take the annotation {PAUSED_BY} off" if by_manifest else f"`stepwell resume {pause.function_id}`"
+    message = f"paused by {brief(pause.paused_by)} since {stamp(since)}{why}; its runs wait; to let them go on, {mend}"
+    return Condition(kind, "True", "Annotation" if by_manifest else "UserRequest", message)
+
+
 def _dated(made: Sequence[Condition], before: Sequence[Document], generation: int, now: datetime) -> list[Document]:
     known = {one["type"]: one for one in before}
     dated: list[Document] = []
@@ -225,8 +249,12 @@ def rounded(count: int) -> int:
     return count // unit * unit
 
 
+def _function_id(seen: Observed) -> str:
+    return seen.target.function.id if not isinstance(seen.target, Fault) else seen.seen.name
+
+
 def _runs(seen: Observed) -> Document:
-    function_id = seen.target.function.id if not isinstance(seen.target, Fault) else seen.seen.name
+    function_id = _function_id(seen)
     rows = [row for (name, _), row in (seen.well.work or {}).items() if name == function_id]
     return {
         "active": rounded(sum(row.live for row in rows)),

@@ -11,6 +11,7 @@ from dataclasses import replace
 import orjson
 import structlog
 
+from stepwell.engine.audit import tell, tell_change
 from stepwell.engine.cancelling import cancel_all
 from stepwell.engine.registration import registration
 from stepwell.errors import AddressRefused, SpecError, StoreError, StoreUnavailable
@@ -236,9 +237,10 @@ class Wells:
         if made.listens:
             await store.listen(made.listens)
         await store.register(made.owner, rows, made.schedules, revisions)
-        for row in rows:
-            self._log.info("audit", actor=made.owner, verb="register", object=f"functions/{row.function_id}", decision="allowed")
-        for row in [*rows, *_gone(facts, made.owner, target)]:
+        gone = _gone(facts, made.owner, target)
+        for row in [*rows, *(replace(one, active=False) for one in gone)]:
+            tell_change(made.owner, row, facts.functions.get(row.function_id))
+        for row in [*rows, *gone]:
             facts.functions.pop(row.function_id, None)
         facts.functions |= {row.function_id: row for row in rows}
         facts.schedules[target.function.id] = made.schedules
@@ -270,7 +272,9 @@ class Wells:
     @staticmethod
     async def _note(store: PostgresStore, now: int, verb: str, function_id: str, by: str = "") -> None:
         detail = orjson.dumps({"by": by} if by else {}).decode()
-        await store.note(AuditRow(now, "operator", verb, f"functions/{function_id}", "allowed", None, detail))
+        act = AuditRow(now, "operator", verb, f"functions/{function_id}", "allowed", None, detail)
+        await store.note(act)
+        tell(act)
 
     async def move(self, facts: WellFacts, asked: Move) -> int:
         """Hand the function's live runs to another revision; how many there were."""
@@ -293,6 +297,10 @@ class Wells:
         ids = {row.function_id for row in facts.functions.values() if row.owner == owner}
         if any(facts.functions[one].active for one in ids):
             await store.register(owner, (), ())
+            for row in [facts.functions[one] for one in ids]:
+                if row.active:
+                    facts.functions[row.function_id] = replace(row, active=False)
+                    tell_change(owner, facts.functions[row.function_id], row)
         if cancel:
             for one in sorted(ids):
                 await cancel_all(store, one, "the DurableFunction was deleted")

@@ -55,6 +55,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
     """
     begin_logs(settings.upkeep, "dev")
     log.capture_prints()
+    log.show_replays()
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # what changed is told by name
     functions = load_or_raise(settings.runner.functions)
     listener = listen(settings.gateway.host, settings.gateway.port)

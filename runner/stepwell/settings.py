@@ -61,6 +61,7 @@ class GatewaySettings:
     """Where the gateway listens and who may ask. `keys` open every route, `event_keys` only `POST /e/{key}`.
 
     `open`: where neither is set nobody is asked, and it listens on loopback only. Else only a key of the store lets in.
+    `wrong_guesses`: so many wrong keys or tokens may come from one address at once, one more every two seconds; 0 is no limit.
     """
 
     host: str = "127.0.0.1"
@@ -71,6 +72,7 @@ class GatewaySettings:
     open: bool = False
     max_in_flight: int = 1000
     events_per_second: int = 0
+    wrong_guesses: int = 30
     body_seconds: float = 10.0
 
     def __post_init__(self) -> None:
@@ -195,6 +197,7 @@ def gateway_settings(env: Mapping[str, str], given: Given, *, may_be_open: bool 
         open=may_be_open,
         max_in_flight=_whole(env, "STEPWELL_MAX_IN_FLIGHT", 1000, 1, 1_000_000),
         events_per_second=_whole(env, "STEPWELL_EVENTS_PER_SECOND", 0, 0, 10_000_000),
+        wrong_guesses=_whole(env, "STEPWELL_WRONG_GUESSES", 30, 0, 1_000_000),
     )
 
 

@@ -75,7 +75,7 @@ def test_a_function_gets_all_it_needs(place: Place) -> None:
     assert made["status"]["nextScheduleTime"]
     kinds = {one["type"] for one in made["status"]["conditions"]}
     assert kinds == {
-        "Ready", "SpecAccepted", "StoreReady", "RunnersAvailable", "Progressing", "SchedulesReady", "Draining", "Suspended",
+        "Ready", "SpecAccepted", "StoreReady", "RunnersAvailable", "Progressing", "SchedulesReady", "Draining", "Suspended", "Paused",
     }  # fmt: skip
     core = f"/api/v1/namespaces/{place.namespace}"
     assert place.api.get(f"{core}/configmaps/{name}-code")["data"]["code.py"] == CODE
@@ -120,7 +120,7 @@ def test_an_annotation_pauses_a_function(place: Place) -> None:
     assert [(one.function_id, one.source) for one in registry(place).pauses] == [("one", "manifest")]
     kubectl("stepwell.dev/paused-by-")
     eventually(lambda: not registry(place).pauses)
-    assert "Paused" in place.events("one")
+    eventually(lambda: {"Paused", "Resumed"} <= set(place.events("one")))
 
     async def by_api(store: PostgresStore) -> list[str]:
         await store.pause(PauseRow("one", 1, "eve"))
@@ -128,7 +128,9 @@ def test_an_annotation_pauses_a_function(place: Place) -> None:
 
     assert place.store(by_api) == ["resume", "pause", "resume", "pause"]
     kubectl("some.other/annotation=x")
-    assert condition(place.ready("one"), "Ready")["status"] == "True"
+    told = condition(place.until("one", says("Paused", "True", "UserRequest")), "Ready")
+    assert (told["status"], told["reason"]) == ("True", "Paused")
+    assert told["message"].startswith("paused by eve since 1970-01-01T00:00:00Z")
     assert [one.paused_by for one in registry(place).pauses] == ["eve"]
 
 

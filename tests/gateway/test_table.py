@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
+from gateway.reviewing import jwt, reviewing
 
 from stepwell.gateway.routes import ROUTES
 from stepwell.settings import GatewaySettings, TokenSettings
@@ -58,28 +58,9 @@ BODIES: dict[str, Any] = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def reviewer() -> AsyncIterator[str]:
-    """What stands in for an API server here: it knows two tokens by name (tests/cluster asks a real one)."""
-
-    async def token_review(request: web.Request) -> web.Response:
-        spec = (await request.json())["spec"]
-        name = spec["token"].split(".")[1]
-        known = name in {"may", "maynot"} and spec["audiences"] == ["stepwell"]
-        user = {"username": name, "groups": ["system:authenticated"]}
-        return web.json_response({"status": {"authenticated": known, "audiences": ["stepwell"], "user": user if known else {}}})
-
-    async def access_review(request: web.Request) -> web.Response:
-        spec = (await request.json())["spec"]
-        return web.json_response({"status": {"allowed": spec["user"] == "may"}}, status=201)
-
-    app = web.Application()
-    app.router.add_post("/apis/authentication.k8s.io/v1/tokenreviews", token_review)
-    app.router.add_post("/apis/authorization.k8s.io/v1/subjectaccessreviews", access_review)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    """The address of what stands in for an API server."""
+    async with reviewing() as one:
+        yield one.url
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -104,7 +85,7 @@ async def headers_of(gateway: Any, credential: str) -> dict[str, str]:
         case "API key":
             given = "s3cret"
         case _:
-            given = {"wrong": "nonsense", "token that may": "a.may.c", "token that may not": "a.maynot.c"}[credential]
+            given = {"wrong": "nonsense", "token that may": jwt("may"), "token that may not": jwt("maynot")}[credential]
     return {"Authorization": f"Bearer {given}"}
 
 

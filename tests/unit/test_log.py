@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from stepwell import log
+from stepwell.log.scope import Replays
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -23,6 +24,7 @@ def undisturbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test begins with bare logging, and leaves it as it was."""
     root = logging.getLogger()
     level, factory = root.level, logging.getLogRecordFactory()
+    monkeypatch.setattr(Replays, "shown", False)
     monkeypatch.setattr(root, "handlers", [])
     structlog.reset_defaults()
     token = log.current.set(None)
@@ -292,6 +294,28 @@ def test_ctx_logger_uses_the_standard_library_where_structlog_is_not_configured(
     assert told[0] == "stepwell.run INFO test_log.py done 7 order='a b'"
     assert told[-1] == "ValueError: bad"
     assert "done" not in "".join(told[1:])
+
+
+def test_replayed_lines_are_shown_to_who_looks_for_them(begin: Callable[[], Lines]) -> None:
+    """At DEBUG, where replays are shown, replayed lines are written and marked; others, and all at INFO, are as ever."""
+
+    def say(what: str) -> None:
+        log.RunLogger(scope(replaying=what == "replayed")).info(what)
+        log.current.set(scope(replaying=what == "replayed"))
+        logging.getLogger("shop").info(what)
+        structlog.get_logger("shop").info(what)
+        log.current.set(None)
+
+    lines = begin()
+    say("replayed")
+    assert lines() == []
+    log.show_replays()
+    for what in ("replayed", "new"):
+        say(what)
+    assert [(line["msg"], line.get("replay")) for line in lines()] == [("replayed", True)] * 3 + [("new", None)] * 3
+    log.set_level("INFO")
+    say("replayed")
+    assert len(lines()) == 6
 
 
 def test_a_structlog_configuration_of_the_users_is_kept() -> None:

@@ -89,7 +89,7 @@ class FunctionStatus(Option):
     observed_generation: Count | None = None
     """The generation of the spec that this status is about."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=MAX_CONDITIONS)] = ()
-    """Ready, SpecAccepted, StoreReady, RunnersAvailable, Progressing, SchedulesReady, Draining and Suspended."""
+    """Ready, SpecAccepted, StoreReady, RunnersAvailable, Progressing, SchedulesReady, Draining, Suspended and Paused."""
     current_revision: Name | None = None
     """The revision on which new runs begin."""
     target_revision: Name | None = None

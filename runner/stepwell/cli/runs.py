@@ -1,11 +1,11 @@
 """`stepwell runs`."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from stepwell.cli.api import Api, Cursor, Json, Key, Look, Rows, Timeout, Url, Wait, part, until_ended
+from stepwell.cli.selection import OfFunction, Selection, selecting
 from stepwell.cli.send import exit_by, show_runs
 from stepwell.cli.show import brief, json_out, line, note, table, time_of
 
@@ -20,15 +20,6 @@ app = typer.Typer(
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 OneRun = Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run's id.", show_default=False)]
 RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN…]", help="The runs' ids.", show_default=False)]
-Statuses = Annotated[
-    list[str] | None, typer.Option("--status", help="Of this status alone; may be given again.", show_default=False)
-]
-After = Annotated[str | None, typer.Option("--after", help="Created after this instant (RFC 3339).", show_default=False)]
-Before = Annotated[str | None, typer.Option("--before", help="Created before it [now].", show_default=False)]
-If = Annotated[str | None, typer.Option("--if", help="For whose event this CEL holds.", show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Count them only.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it, however many there are.")]
-OfFunction = Annotated[str | None, typer.Option("--function", help="Runs of this function alone.", show_default=False)]
 OfStatus = Annotated[str | None, typer.Option("--status", help="Runs of this status alone, such as FAILED.", show_default=False)]
 
 
@@ -70,27 +61,21 @@ def get(run: RunId, json: Json = False, url: Url = None, key: Key = None) -> Non
 
 
 @app.command()
-def cancel(  # noqa: PLR0913, PLR0917  # the options are the command's face
+@selecting
+def cancel(
+    selection: Selection,
     runs: RunIds = None,
-    function: OfFunction = None,
-    status: Statuses = None,
-    after: After = None,
-    before: Before = None,
-    if_: If = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
     json: Json = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
     """Cancel runs: nothing more is recorded for them. By their ids, or with --function all that are meant."""
     api = Api.at(url, key)
-    if function is not None:
-        chosen = _chosen(function, status, after, before, if_)
-        done = _in_bulk(api, "/v1/cancellations", chosen, Sure(runs, dry_run, yes))
-        _say_bulk(done, f"{done['cancelled']} of {done['matched']} runs of {function} are cancelled", json=json, dry_run=dry_run)
+    if selection.function is not None:
+        done = selection.in_bulk(api, "/v1/cancellations", runs)
+        selection.say(done, f"{done['cancelled']} of {done['matched']} runs of {selection.function} are cancelled", json=json)
         return
-    ended = [api.ask("DELETE", f"/v1/runs/{part(run)}")["data"] for run in _named(runs, status, after, before, if_)]
+    ended = [api.ask("DELETE", f"/v1/runs/{part(run)}")["data"] for run in selection.named(runs)]
     if json:
         json_out(ended)
         return
@@ -99,15 +84,10 @@ def cancel(  # noqa: PLR0913, PLR0917  # the options are the command's face
 
 
 @app.command()
+@selecting
 def rerun(  # noqa: PLR0913, PLR0917  # the options are the command's face
+    selection: Selection,
     run: OneRun = None,
-    function: OfFunction = None,
-    status: Statuses = None,
-    after: After = None,
-    before: Before = None,
-    if_: If = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
     wait: Wait = False,
     timeout: Timeout = 60,
     json: Json = False,
@@ -116,12 +96,12 @@ def rerun(  # noqa: PLR0913, PLR0917  # the options are the command's face
 ) -> None:
     """Start a new run from an old one's events; with --function for all that are meant, of status FAILED unless named."""
     api = Api.at(url, key)
-    if function is not None:
-        chosen = _chosen(function, status, after, before, if_)
-        done = _in_bulk(api, "/v1/reruns", chosen, Sure([run] if run else None, dry_run, yes))
-        _say_bulk(done, f"{len(done['run_ids'])} runs of {function} are queued", json=json, dry_run=dry_run)
+    runs = [run] if run else None
+    if selection.function is not None:
+        done = selection.in_bulk(api, "/v1/reruns", runs)
+        selection.say(done, f"{len(done['run_ids'])} runs of {selection.function} are queued", json=json)
         return
-    (old,) = _named([run] if run else None, status, after, before, if_)
+    (old,) = selection.named(runs)
     made = api.ask("POST", f"/v1/runs/{part(old)}/rerun")["data"]
     if not wait:
         if json:
@@ -135,49 +115,6 @@ def rerun(  # noqa: PLR0913, PLR0917  # the options are the command's face
     else:
         show_runs(ended)
     exit_by(ended, timeout)
-
-
-@dataclass(frozen=True, slots=True)
-class Sure:
-    """How sure somebody is who asks for many runs at once."""
-
-    ids: list[str] | None
-    dry_run: bool
-    yes: bool
-
-
-def _chosen(function: str, status: list[str] | None, after: str | None, before: str | None, if_: str | None) -> dict[str, Any]:
-    chosen: dict[str, Any] = {"function_id": function, "started_after": after, "started_before": before, "if": if_}
-    chosen["status"] = [one.upper() for one in status] if status else None
-    return {name: value for name, value in chosen.items() if value is not None}
-
-
-def _in_bulk(api: Api, path: str, chosen: dict[str, Any], sure: Sure) -> dict[str, Any]:
-    """Do it if that was asked for, else count; UsageError where neither was."""
-    if sure.ids:
-        raise typer.BadParameter("name runs, or a function, but not both", param_hint="--function")
-    if sure.yes and not sure.dry_run:
-        return api.ask("POST", path, chosen)["data"]
-    counted = api.ask("POST", path, {**chosen, "dry_run": True})["data"]
-    if sure.dry_run:
-        return counted
-    raise typer.BadParameter(
-        f"{counted['matched']} runs are meant; add --yes to go on, or --dry-run to count", param_hint="--function"
-    )
-
-
-def _say_bulk(done: dict[str, Any], sentence: str, *, json: bool, dry_run: bool) -> None:
-    if json:
-        json_out(done)
-    else:
-        line(f"{done['matched']} runs are meant; nothing was done" if dry_run else sentence)
-
-
-def _named(runs: list[str] | None, *selectors: object) -> list[str]:
-    """The runs that were named; UsageError without any, or with selectors, which go with a function."""
-    if not runs or any(selectors):
-        raise typer.BadParameter("name the runs, or give --function with --dry-run or --yes", param_hint="RUN")
-    return runs
 
 
 def _show(run: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import structlog
 from stepwell import values
 from stepwell.clock import Clock
 from stepwell.engine import dispatch
+from stepwell.engine.audit import tell_change
 from stepwell.engine.committer import Committer, Done, Hooks, Op
 from stepwell.engine.endings import ending_facts
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
@@ -172,8 +173,8 @@ class Well:
         before = await self.refresh()
         await self.store.register(owner, asked.functions, asked.schedules)
         await self.refresh()
-        for row in changed_functions(owner, before, self.registry):
-            tell_change(owner, row)
+        for row, was in changed_functions(owner, before, self.registry):
+            tell_change(owner, row, was)
 
     async def listen(self, name: str, path: str) -> None:
         """Make sure that events of this name are looked up by this path from now on, however long the store is away."""
@@ -304,26 +305,16 @@ class Well:
         return known
 
 
-def changed_functions(owner: str, before: KnownRegistry, after: KnownRegistry) -> list[FunctionRow]:
-    """What an owner's registration changed: what is new, has another revision or spec, or starts nothing now."""
+def changed_functions(owner: str, before: KnownRegistry, after: KnownRegistry) -> list[tuple[FunctionRow, FunctionRow | None]]:
+    """What an owner's registration changed, with what was there before: what is new or other, or starts nothing now."""
     was = {known.row.function_id: known.row for known in before.all}
     now = {known.row.function_id: known.row for known in after.all}
-    gone = [replace(row, active=False) for name, row in was.items() if row.owner == owner and row.active and name not in now]
-    return [row for name, row in now.items() if row.owner == owner and row != was.get(name)] + gone
+    gone = [(replace(row, active=False), row) for name, row in was.items() if _starts(row, owner) and name not in now]
+    return [(row, was.get(name)) for name, row in now.items() if row.owner == owner and row != was.get(name)] + gone
 
 
-def tell_change(actor: str, row: FunctionRow) -> None:
-    """The line in the log that goes with the store's audit of a changed function."""
-    verb = "register" if row.active else "retire"
-    structlog.get_logger("stepwell.audit").info(
-        "audit",
-        actor=actor,
-        verb=verb,
-        object=f"functions/{row.function_id}",
-        decision="allowed",
-        request_id=None,
-        detail={"revision": row.revision},
-    )
+def _starts(row: FunctionRow, owner: str) -> bool:
+    return row.owner == owner and row.active
 
 
 def overdue_error(one: Overdue) -> tuple[bytes, RunStatus]:

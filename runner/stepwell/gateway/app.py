@@ -28,8 +28,8 @@ MOST_PATH = 200
 def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     """The gateway of one well as an ASGI application; whoever opened the well closes it.
 
-    A missing or wrong key is a 401, an unknown path a 404, a method that a path doesn't have a 405 with `Allow`. Every error is a
-    problem document; while the store is away it is a 503 with Retry-After.
+    A missing or wrong key is a 401, after too many from one address a 429; an unknown path is a 404, a method that a path lacks a
+    405 with `Allow`. Every error is a problem document; while the store is away it is a 503 with Retry-After.
     """
     app = FastAPI(
         title="Stepwell",
@@ -80,10 +80,10 @@ async def _known_error(_request: Request, error: Exception) -> Response:
 
 
 async def _locked(request: Request, error: Exception) -> Response:
+    refused = cast("NotAdmittedError", error)
     if request.state.access is Access.EVENT_KEY:
         well: Well = request.app.state.well
-        well.metrics.event_received("unauthorized")
-    refused = cast("NotAdmittedError", error)
+        well.metrics.event_received("limited" if refused.status == HTTPStatus.TOO_MANY_REQUESTS else "unauthorized")
     if refused.caller is not None and request.method not in SAFE_METHODS:
         await _audit_refusal(request, refused.caller)
     return refused.response()

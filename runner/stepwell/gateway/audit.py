@@ -4,11 +4,11 @@ import re
 from typing import Annotated, Any
 
 import orjson
-import structlog
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from stepwell.clock import Clock
+from stepwell.engine.audit import tell
 from stepwell.gateway.access import Caller
 from stepwell.gateway.answers import BadCursor, make_cursor, page, read_cursor
 from stepwell.gateway.parts import Cursor, Limit, OneWell
@@ -17,7 +17,6 @@ from stepwell.store.protocol import Store
 from stepwell.store.records import AuditFilter, AuditRow
 
 REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-LOGGER = "stepwell.audit"
 Wanted = Annotated[str | None, Query(max_length=512)]
 
 
@@ -39,19 +38,6 @@ class Audit:
         await self._store.note(act)
         if self._logged:
             tell(act)
-
-
-def tell(act: AuditRow) -> None:
-    """One line in the log for an act."""
-    structlog.get_logger(LOGGER).info(
-        "audit",
-        actor=act.actor,
-        verb=act.verb,
-        object=act.object,
-        decision=act.decision,
-        request_id=act.request_id,
-        detail=orjson.loads(act.detail),
-    )
 
 
 async def the_audit(request: Request, well: OneWell) -> Audit:

@@ -81,6 +81,6 @@ def _responses(route: "Route", schemas: _Schemas) -> dict[str, Any]:
 
 def _problems(route: "Route") -> list[int]:
     """The statuses that a route may refuse with: its own, and those of what stands before it."""
-    locked = [] if route.access is Access.ANYONE else [401]
+    locked = [] if route.access is Access.ANYONE else [401, 429]
     unsure = [] if route.path == "/health" else [503]
     return sorted({400, 403, 422, 500, *route.problems, *locked, *unsure})

@@ -51,7 +51,7 @@ ROUTES: tuple[Route, ...] = (
         ingest.ingest,
         {200: documents.Ingested},
         documents.EventRequest | list[documents.EventRequest],
-        (400, 409, 429, *JSON_BODY),
+        (400, 409, *JSON_BODY),
         right=Right("create", EVENTS),
     ),
     Route(
@@ -61,7 +61,7 @@ ROUTES: tuple[Route, ...] = (
         hooks.receive_hook,
         {200: documents.Ingested},
         Any,
-        (400, 401, 409, 429, *JSON_BODY),
+        (400, 409, *JSON_BODY),
     ),
     _read("/v1/events", reads.list_events, list[documents.EventDocument], Right("list", EVENTS)),
     _read("/v1/events/{event_id}", reads.get_event, documents.EventWithFunctions, Right("get", EVENTS)),

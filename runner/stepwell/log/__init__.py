@@ -13,7 +13,7 @@ from stepwell.log.context import ContextFilter, add_context, install_context
 from stepwell.log.level import follow_signals
 from stepwell.log.lines import configure, set_level
 from stepwell.log.prints import capture_prints
-from stepwell.log.scope import RunLogger, Scope, current
+from stepwell.log.scope import RunLogger, Scope, current, show_replays
 
 __all__ = [
     "ContextFilter",
@@ -26,4 +26,5 @@ __all__ = [
     "follow_signals",
     "install_context",
     "set_level",
+    "show_replays",
 ]

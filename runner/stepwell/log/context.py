@@ -18,7 +18,7 @@ def add_context(logger: Any, _method: str, event: MutableMapping[str, Any]) -> M
     scope = current.get()
     if scope is None:
         return event
-    if not is_ours(getattr(logger, "name", "")) and scope.replaying():
+    if not is_ours(getattr(logger, "name", "")) and scope.is_silent:
         raise structlog.DropEvent
     for name, value in scope.fields.items():
         event.setdefault(name, value)
@@ -38,7 +38,7 @@ class ContextFilter(logging.Filter):
         for name, value in {**NOWHERE, **(scope.fields if scope else {})}.items():
             record.__dict__.setdefault(name, value)
         # One that knows where it was made was judged there and then; this may be another thread, and later.
-        return made_in is not None or scope is None or is_ours(record.name) or not scope.replaying()
+        return made_in is not None or scope is None or is_ours(record.name) or not scope.is_silent
 
 
 def install_context() -> None:
@@ -66,7 +66,7 @@ class _ContextFactory:
         if scope is not None and record.name:  # without a name it is a blank, into which a formatter copies a record
             # Not as run_id and so on: logging refuses an `extra` whose names the record has already.
             record.stepwell = scope  # type: ignore[attr-defined]
-            if not is_ours(record.name) and scope.replaying():
+            if not is_ours(record.name) and scope.is_silent:
                 record.levelno = UNSEEN
         return record
 

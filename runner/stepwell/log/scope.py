@@ -12,6 +12,17 @@ OURS = "stepwell"
 RUN_LOGGER = "stepwell.run"
 
 
+class Replays:
+    """Whether this process shows what replayed code logs; it is dropped unless somebody looks for it."""
+
+    shown = False
+
+
+def show_replays() -> None:
+    """From now on write what replayed code logs, with `replay=true`, for as long as the level is DEBUG: so `dev` does."""
+    Replays.shown = True
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Whose code is running. `replaying` tells whether it has been there before.
@@ -28,6 +39,11 @@ class Scope:
     trace: Callable[[], tuple[str, str]] | None = None
 
     @property
+    def is_silent(self) -> bool:
+        """Whether what is logged here is dropped: the code has been here before, and nobody looks for that."""
+        return self.replaying() and not _shows_replays()
+
+    @property
     def fields(self) -> dict[str, Any]:
         """What every line of this code carries."""
         attempt = self.attempt if isinstance(self.attempt, int) else self.attempt()
@@ -38,6 +54,8 @@ class Scope:
             fields["epoch"] = self.epoch if isinstance(self.epoch, int) else self.epoch()
         if self.trace is not None:
             fields["trace_id"], fields["span_id"] = self.trace()
+        if _shows_replays() and self.replaying():
+            fields["replay"] = True
         return fields
 
 
@@ -83,7 +101,7 @@ class RunLogger:
         scope = current.get()
         if scope is None or scope.run_id != self._scope.run_id:
             scope = self._scope
-        if scope.replaying():
+        if scope.is_silent:
             return
         entered = current.set(scope)
         try:
@@ -99,6 +117,10 @@ class RunLogger:
 def is_ours(name: str) -> bool:
     """Whether the engine itself speaks: it is never dropped. What `ctx.logger` writes was let through before."""
     return name == OURS or name.startswith(f"{OURS}.")
+
+
+def _shows_replays() -> bool:
+    return Replays.shown and logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def _to_stdlib(level: int, message: str, fields: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from stepwell.why.answer import Paused, Runners, WaitingFor, Why
 from stepwell.why.event import EventWhy, Reaction, event_why, reactions
 from stepwell.why.function import FunctionFacts, FunctionState, FunctionWhy, Pods, function_why, no_pods
 from stepwell.why.run import ALONE, Around, waiting_for
-from stepwell.why.words import clock_time, pause_sentence, span
+from stepwell.why.words import brief, clock_time, pause_sentence, span
 
 __all__ = [
     "ALONE",
@@ -23,6 +23,7 @@ __all__ = [
     "Runners",
     "WaitingFor",
     "Why",
+    "brief",
     "clock_time",
     "event_why",
     "function_why",

@@ -1,5 +1,6 @@
 """What a status says, and that it says it rarely."""
 
+import itertools
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from unit.operator.observations import child_of, function_row, observed, target_at, well_of, work_of
 
-from stepwell.store.records import ScheduleRow
+from stepwell.store.records import PauseRow, ScheduleRow
 from stepwell_operator.facts import WellFacts
+from stepwell_operator.notes import notes_between
 from stepwell_operator.plan import Observed, plan
 from stepwell_operator.status import patch_between, rounded, status_of
 from stepwell_operator.target import Fault
@@ -20,7 +22,17 @@ from stepwell_operator.world import Trouble
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ONE, TWO, THREE = target_at(1), target_at(2), target_at(3)
-KINDS = ["Ready", "SpecAccepted", "StoreReady", "RunnersAvailable", "Progressing", "SchedulesReady", "Draining", "Suspended"]
+KINDS = [
+    "Ready",
+    "SpecAccepted",
+    "StoreReady",
+    "RunnersAvailable",
+    "Progressing",
+    "SchedulesReady",
+    "Draining",
+    "Suspended",
+    "Paused",
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5
 )
@@ -55,9 +67,19 @@ ZERO = observed(
 )
 PAUSED = target_at(1, suspend=True)
 SUSPENDED = observed(PAUSED, well_of(function_row(PAUSED, active=False), [ONE]), [child_of(ONE.pool_id)])
+SINCE = 1_767_254_400_000_000
+
+
+def paused(seen: Observed, source: str = "api", reason: str = "", by: str = "ada", since: int = SINCE) -> Observed:
+    """The same, with its function paused."""
+    return replace(seen, well=replace(seen.well, pauses={"one": PauseRow("one", since, by, reason, source)}))
+
+
+HELD = paused(WELL, reason="the bank is down")
+ANNOTATED = paused(WELL, "manifest")
 ALL = {
     "well": WELL, "coming": COMING, "drains": DRAINS, "refused": REFUSED, "invalid": INVALID, "no store": NO_STORE,
-    "nothing": NOTHING, "no gateway": NO_GATEWAY, "zero": ZERO, "suspended": SUSPENDED,
+    "nothing": NOTHING, "no gateway": NO_GATEWAY, "zero": ZERO, "suspended": SUSPENDED, "held": HELD, "annotated": ANNOTATED,
 }  # fmt: skip
 
 
@@ -94,6 +116,8 @@ ALL = {
         ),
         ("zero", ("True", "Available"), {"RunnersAvailable": ("True", "ScaledToZero")}),
         ("suspended", ("False", "Suspended"), {"Suspended": ("True", "UserRequest"), "SchedulesReady": ("False", "Suspended")}),
+        ("held", ("True", "Paused"), {"Paused": ("True", "UserRequest"), "SchedulesReady": ("True", "Registered")}),
+        ("annotated", ("True", "Paused"), {"Paused": ("True", "Annotation"), "Suspended": ("False", "NotSuspended")}),
     ],
 )
 def test_ready_sums_up_the_others(name: str, ready: tuple[str, str], others: dict[str, tuple[str, str]]) -> None:
@@ -126,6 +150,7 @@ def test_messages_hold_no_counters_and_no_times(name: str) -> None:
         other = told(replace(seen, well=facts), now=NOW + timedelta(seconds=live))
         assert [one["message"] for one in other["conditions"]] == [one["message"] for one in told(seen)["conditions"]]
     for one in told(ALL[name])["conditions"]:
+        one["message"] = one["message"].replace("2026-01-01T08:00:00Z", "")  # when somebody paused it: that doesn't move
         assert not re.search(r"\d{2}:\d{2}|\b\d+ (run|pod|second|replica)", one["message"]), one
 
 
@@ -182,6 +207,28 @@ def test_what_the_server_refused_is_told() -> None:
     found = {one["type"]: one for one in told(WELL, refused="violates PodSecurity")["conditions"]}
     assert found["RunnersAvailable"]["reason"] == "PodsRefused"
     assert "violates PodSecurity" in found["RunnersAvailable"]["message"]
+
+
+def test_a_pause_is_told() -> None:
+    """Who paused a function, since when, why and what ends it stand in `Paused`, and in `Ready` as long as nothing worse does."""
+    message = "paused by ada since 2026-01-01T08:00:00Z"
+    ready, *_, condition = told(HELD)["conditions"]
+    assert condition["message"] == f"{message}: the bank is down; its runs wait; to let them go on, `stepwell resume one`"
+    assert (ready["status"], ready["reason"], ready["message"]) == ("True", "Paused", condition["message"])
+    by_manifest = told(ANNOTATED)["conditions"][-1]["message"]
+    assert by_manifest == f"{message}; its runs wait; to let them go on, take the annotation stepwell.dev/paused-by off"
+    assert conditions(told(paused(NO_GATEWAY)))["Ready"] == ("False", "NoGateway")
+    assert conditions(told(paused(NO_STORE)))["Paused"] == ("Unknown", "StoreUnavailable")
+    assert conditions(told(paused(INVALID)))["Paused"] == ("True", "UserRequest")
+    assert "\n" not in told(paused(WELL, by="a\nb", reason="c\x1b[1m"))["conditions"][-1]["message"]
+
+
+def test_a_pause_and_its_end_are_events() -> None:
+    """A pause, another one's pause and the end are told once each; a first status without a pause and one seen again are not."""
+    steps = [told(one) for one in (WELL, HELD, HELD, paused(WELL, by="bob"), WELL, WELL)]
+    notes = [list(notes_between(before, after)) for before, after in itertools.pairwise([{}, *steps])]
+    assert [[note.reason for note in some] for some in notes] == [[], ["Paused"], [], ["Paused"], ["Resumed"], []]
+    assert "paused by bob" in notes[3][0].message
 
 
 def test_revisions_are_listed_with_their_phases() -> None:

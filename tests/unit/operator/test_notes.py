@@ -1,10 +1,10 @@
-"""Which changes of a status are worth a warning."""
+"""Which changes of a status are worth an Event."""
 
 from typing import Any
 
 import pytest
 
-from stepwell_operator.warning import warnings_between
+from stepwell_operator.notes import Note, notes_between
 
 
 def status(kind: str, truth: str, reason: str) -> dict[str, Any]:
@@ -28,5 +28,5 @@ def test_what_is_new_and_loud_is_told_once(kind: str, truth: str, reason: str, t
     """Of a new reason that is worth an Event its name and its sentence; nothing of one that was there before."""
     after = status(kind, truth, reason)
     for before in ({}, {"conditions": None}, status(kind, "True", "Other")):
-        assert list(warnings_between(before, after)) == [(one, "because") for one in told]
-    assert list(warnings_between(after, after)) == []
+        assert list(notes_between(before, after)) == [Note("Warning", one, "because") for one in told]
+    assert list(notes_between(after, after)) == []

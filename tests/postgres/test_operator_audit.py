@@ -1,0 +1,74 @@
+"""What the operator does to a well is written down: a row in its store and one line in the log each, that say the same."""
+
+from typing import Any, cast
+
+import pytest
+from postgres.conftest import Open
+from structlog.testing import capture_logs
+from unit.operator.observations import NAME, revision_row, target_at
+
+from stepwell.store.postgres import PostgresStore
+from stepwell.store.records import AuditFilter
+from stepwell_operator.plan import Register
+from stepwell_operator.settings import Settings
+from stepwell_operator.wells import Wells
+
+KEY = ("shop", "default")
+OWNER = f"dfn/{NAME}"
+
+
+@pytest.fixture
+async def store(open_store: Open) -> PostgresStore:
+    """An empty well."""
+    return await open_store()
+
+
+@pytest.fixture
+def wells(store: PostgresStore) -> Wells:
+    """An operator's hold on that well; no API server is asked for its address."""
+    made = Wells(cast("Any", None), Settings("stepwell", "operator-0"))
+    made._open[KEY] = store
+    made._migrated.add(KEY)
+    return made
+
+
+async def rows(store: PostgresStore) -> list[tuple[str, str, str, str]]:
+    """The audit's rows, the oldest first."""
+    found = await store.audit(AuditFilter())
+    return [(one.actor, one.verb, one.object, one.decision) for one in reversed(found)]
+
+
+def lines(logged: list[Any]) -> list[tuple[str, str, str, str]]:
+    """The audit's lines."""
+    return [(one["actor"], one["verb"], one["object"], one["decision"]) for one in logged if one["event"] == "audit"]
+
+
+def register(version: int, **more: Any) -> Register:
+    target = target_at(version, **more)
+    return Register(target, target.revision, target.pool_id, (revision_row(target),))
+
+
+async def test_changed_specs_are_audited(wells: Wells, store: PostgresStore) -> None:
+    """A new function, a changed spec, a suspension and a deletion are a row and a line each; what changes nothing is none."""
+    facts = await wells.look(*KEY)
+    with capture_logs() as logged:
+        for asked in (register(1), register(1), register(2), register(2, suspend=True), register(2)):
+            await wells.register(facts, NAME, asked)
+        await wells.retire(facts, NAME, cancel=True)
+        await wells.retire(facts, NAME, cancel=True)
+    verbs = ["register", "change", "retire", "change", "retire"]
+    assert lines(logged) == [(OWNER, verb, "functions/one", "allowed") for verb in verbs]
+    assert await rows(store) == lines(logged)
+
+
+async def test_pauses_by_manifest_are_audited(wells: Wells, store: PostgresStore) -> None:
+    """A pause by annotation, another one's and the end are a row and a line each, that name who paused it."""
+    facts = await wells.look(*KEY)
+    await wells.register(facts, NAME, register(1))
+    with capture_logs() as logged:
+        for by in ("ada", "ada", "bob", "", ""):
+            await wells.hold(facts, "one", by)
+    verbs = ["pause", "resume", "pause", "resume"]
+    assert lines(logged) == [("operator", verb, "functions/one", "allowed") for verb in verbs]
+    assert (await rows(store))[1:] == lines(logged)
+    assert [one["detail"] for one in logged] == [{"by": "ada"}, {}, {"by": "bob"}, {}]
