@@ -49,17 +49,25 @@ class Children:
         """The pools whose Deployments name this function as an owner."""
         return self._world.owned.get(seen.uid, set()).copy()
 
-    async def ensure_pool(
-        self, pool: PoolSpec, well: WellFacts, namespace: str, owners: list[Document], replicas: int
-    ) -> str | None:
+    async def ensure_pool(self, pool: PoolSpec, well: WellFacts, namespace: str, owners: Owners, replicas: int) -> str | None:
         """Make a pool's objects what they should be; what the API server said if it refused one."""
         settings = self._settings
         around = Around(namespace, well.secret, well.digest, settings.runner_image, settings.pull_policy, settings.network_policy)
-        documents = pool_objects(pool, around, owners, replicas)
-        refused = await self._ensure(documents)
+        documents = pool_objects(pool, around, owners.wanted, replicas)
+        refused = await self._ensure(documents, any_owners=owners.put_off)
         stated = {document["kind"] for document in documents}
         await self._delete(namespace, pool.id, [kind for kind in (BUDGET, NETWORK_POLICY) if kind.kind not in stated])
         return refused
+
+    def owners_of_pool(self, namespace: str, pool: str) -> frozenset[str] | None:
+        """The uids that own a pool's Deployment, if it is there."""
+        child = self._world.deployment(namespace, pool)
+        return frozenset(child.owners) if child is not None else None
+
+    def told_owners_of_pool(self, namespace: str, pool: str) -> frozenset[str]:
+        """Those of whom the Deployment was last said to be, or seen to be as it should."""
+        mark = self._settled.get((DEPLOYMENT.kind, namespace, pool))
+        return frozenset(mark[2]) if mark is not None else frozenset()
 
     async def drop_pool(self, namespace: str, pool: str) -> None:
         """Delete everything that a pool consists of."""

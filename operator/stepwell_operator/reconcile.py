@@ -38,7 +38,7 @@ EVALUATION = "; this is the evaluation store, one small Postgres for trying out:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to work on: a `function` by its name, or a `well` by its store's name."""
+    """Something to work on: a `function` by its name, or a `well` by its store's name. A `pool` settles alone."""
 
     kind: str
     namespace: str
@@ -199,9 +199,7 @@ class Reconciler:
             return None
         refused: str | None = None
         for pool, spec in made.pools.items():
-            owners = owners_of(
-                self.world.functions[seen.namespace, name] for name in self._members(seen.namespace, pool) | {seen.name}
-            )
+            owners = self._pool_owners(seen, pool)
             said = await self.children.ensure_pool(spec, well, seen.namespace, owners, self._replicas(seen, pool))
             refused = refused or said
         for pool in made.dropped:
@@ -210,8 +208,26 @@ class Reconciler:
                 self.function((seen.namespace, min(others)))
             else:
                 await self.children.drop_pool(seen.namespace, pool)
+                self._settling.over(Item("pool", seen.namespace, pool))
                 self.events.tell(seen, "Normal", "RevisionDeleted", f"the Deployment {pool} is not needed any more")
         return refused
+
+    def _pool_owners(self, seen: Seen, pool: str) -> Owners:
+        """Who is to own a pool's objects, and whether a change of that waits."""
+        owners = owners_of(
+            self.world.functions[seen.namespace, name] for name in self._members(seen.namespace, pool) | {seen.name}
+        )
+        there = self.children.owners_of_pool(seen.namespace, pool)
+        item = Item("pool", seen.namespace, pool)
+        told = self.children.told_owners_of_pool(seen.namespace, pool)
+        if (
+            there is not None
+            and owners_can_wait([there], uids(owners), told)
+            and self._put_off(item, OWNERS_PATIENCE, Item("function", *seen.key))
+        ):
+            return Owners(owners, put_off=True)
+        self._settling.over(item)
+        return Owners(owners)
 
     def _members(self, namespace: str, pool: str) -> set[str]:
         """The functions that have part in a pool: it is their newest, or they have a revision in it that isn't gone."""
@@ -369,11 +385,11 @@ class Reconciler:
         if not self._owners_wait(well, _shared_owners(self.users(well.namespace, well.store))):
             self.well(well.namespace, well.store)
 
-    def _put_off(self, item: Item, patience: float) -> bool:
-        """Whether something that is wanted of an item, and can wait, is put off; then the item is looked at again in time."""
+    def _put_off(self, item: Item, patience: float, look_at: Item | None = None) -> bool:
+        """Whether something that is wanted of an item, and can wait, is put off; then there is another look at it in time."""
         left = self._settling.left(item, patience, self._clock())
         if left > 0:
-            self.queue.add(item, left)
+            self.queue.add(look_at or item, left)
         return left > 0
 
     def look_for_orphans(self, facts: WellFacts) -> None:

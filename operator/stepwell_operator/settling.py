@@ -2,7 +2,7 @@
 
 | what can wait                                 | how long           | because                                     |
 |-----------------------------------------------|--------------------|---------------------------------------------|
-| other owners of what a well's functions share | `OWNERS_PATIENCE`  | functions come and go in bursts             |
+| other owners of what functions share          | `OWNERS_PATIENCE`  | functions come and go in bursts             |
 | a status that lacks the gateway's pod alone   | `GATEWAY_PATIENCE` | it is seldom far behind; a roll-over is no news |
 
 Everything else is written at once: the first owners, the second one, any other status. The seconds run from the first change and

@@ -9,7 +9,7 @@ import pytest
 from cluster.harness.api import Api
 from cluster.harness.audit import Asked
 from cluster.harness.control_plane import ControlPlane
-from cluster.operation import Installed, Kubelet, OperatorProcess, Place, eventually, function, says
+from cluster.operation import DEPLOYMENTS, Installed, Kubelet, OperatorProcess, Place, eventually, function, says
 
 from stepwell_operator.settling import OWNERS_PATIENCE
 
@@ -84,16 +84,16 @@ def test_a_new_revision_costs_few_status_writes(
 def test_functions_that_come_and_go_in_a_burst_cost_few_writes(
     api: Api, control_plane: ControlPlane, installed: Installed, operator: OperatorProcess, namespace: str
 ) -> None:
-    """Twenty functions come, then all but one go: what they share is written for the first, the second, and then now and again."""
+    """Twenty functions of one pool come, then all but one go: what they share is written for the first, the second, and then now and again."""
     place = Place(api, namespace)
     names = [f"f{number:02}" for number in range(20)]
     with Kubelet(api):
         mark, began = control_plane.audit.mark(), time.monotonic()
         for name in names:
-            place.apply(function(name))
+            place.apply(function(name, runner={"pool": "crew"}))
             place.until(name, lambda one: one.get("status", {}).get("targetRevision"))
         came = time.monotonic() - began
-        eventually(lambda: owners(place) == [set(names)] * len(SHARED))
+        eventually(lambda: owners(place) == [set(names)] * (len(SHARED) + 2))
         settle(operator)
         assert max(shared(writes(control_plane, installed, mark)).values()) <= 3 + came / OWNERS_PATIENCE
         mark, began = control_plane.audit.mark(), time.monotonic()
@@ -102,7 +102,7 @@ def test_functions_that_come_and_go_in_a_burst_cost_few_writes(
             eventually(lambda gone=name: all(gone not in one for one in owners(place)))
         went = time.monotonic() - began
         settle(operator)
-        assert owners(place) == [{names[0]}] * len(SHARED)
+        assert owners(place) == [{names[0]}] * (len(SHARED) + 2)
         assert max(shared(writes(control_plane, installed, mark)).values(), default=0) <= 1 + went / OWNERS_PATIENCE
         place.ready(names[0])
 
@@ -116,14 +116,17 @@ SHARED = (
 
 
 def owners(place: Place) -> list[set[str]]:
-    """The names of the functions that own each of what a well's functions share."""
+    """The names of the functions that own each of what they share: the well's, the pool's Deployment and its code."""
     found = [place.api.find(f"/api/v1/namespaces/{place.namespace}/{resource}/{name}") or {} for resource, name in SHARED]
+    pools = (DEPLOYMENTS.format(place.namespace), f"/api/v1/namespaces/{place.namespace}/configmaps")
+    found += [one for path in pools for one in place.api.items(path) if one["metadata"]["name"].startswith("crew-")]
     return [{owner["name"] for owner in one.get("metadata", {}).get("ownerReferences", ())} for one in found]
 
 
 def shared(written: list[Asked]) -> Counter[tuple[str, str]]:
-    """How often each of what a well's functions share was written."""
-    return Counter((one.resource, one.name) for one in written if one.name.startswith(("stepwell-store", "stepwell-gateway")))
+    """How often each of what functions share was written."""
+    names = ("stepwell-store", "stepwell-gateway", "crew-")
+    return Counter((one.resource, one.name) for one in written if one.name.startswith(names))
 
 
 def test_nothing_is_written_where_nothing_happens(
