@@ -25,6 +25,7 @@ class Relay:
     def __init__(self, namespace: Path) -> None:
         self._namespace = namespace
         self._known: dict[tuple[str, int], int] = {}
+        self._joined: set[asyncio.Task[None] | None] = set()
         self._started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._thread = threading.Thread(target=self._run, name="relay")
 
@@ -68,7 +69,13 @@ class Relay:
 
     async def _listen(self, listening: socket.socket, address: str, port: int) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _join(reader, writer, address, port)
+            # Where the near side has sent its end nothing else holds on to the task, and it would be collected before it is done.
+            task = asyncio.current_task()
+            self._joined.add(task)
+            try:
+                await _join(reader, writer, address, port)
+            finally:
+                self._joined.discard(task)
 
         self._servers.append(await asyncio.start_server(serve, sock=listening))
 
