@@ -22,7 +22,7 @@ from stepwell_operator.names import FINALIZER
 from stepwell_operator.notes import notes_between
 from stepwell_operator.plan import Observed, Plan, plan
 from stepwell_operator.settings import Settings
-from stepwell_operator.settling import GATEWAY_PATIENCE, OWNERS_PATIENCE, Owners, Settling, owners_can_wait, status_can_wait, uids
+from stepwell_operator.settling import OWNERS_PATIENCE, Owners, Settling, owners_can_wait, status_patience, uids
 from stepwell_operator.status import patch_between, status_of
 from stepwell_operator.target import DEFAULT_STORE, Fault, Target
 from stepwell_operator.targets import Targets
@@ -257,9 +257,10 @@ class Reconciler:
         patch = patch_between(before, after)
         self.metrics.conditions(seen.key, after["conditions"])
         item = Item("function", *seen.key)
-        if not (patch and status_can_wait(before, after)):
+        patience = status_patience(before, after, patch) if patch else 0.0
+        if not patience:
             self._settling.over(item)
-        elif self._put_off(item, GATEWAY_PATIENCE):
+        elif self._put_off(item, patience):
             return
         if not patch:
             return
@@ -269,6 +270,7 @@ class Reconciler:
         except NotThere:
             return
         self.world.see(written, self.world.functions)
+        self._settling.over(item)
         for note in notes_between(before, after):
             self.events.tell(seen, note.type, note.reason, note.message)
 

@@ -4,6 +4,7 @@
 |-----------------------------------------------|--------------------|---------------------------------------------|
 | other owners of what functions share          | `OWNERS_PATIENCE`  | functions come and go in bursts             |
 | a status that lacks the gateway's pod alone   | `GATEWAY_PATIENCE` | it is seldom far behind; a roll-over is no news |
+| a status in which only pods are counted anew  | `COUNTS_PATIENCE`  | pods come and go one by one                 |
 
 Everything else is written at once: the first owners, the second one, any other status. The seconds run from the first change and
 not anew with each, so that a burst without an end is written every so often. What isn't wanted any more by then never was.
@@ -18,6 +19,8 @@ from stepwell_operator.world import Document, listed
 K = TypeVar("K", bound=Hashable)
 OWNERS_PATIENCE = 2.0
 GATEWAY_PATIENCE = 8.0
+COUNTS_PATIENCE = 2.0
+COUNTS = frozenset({"replicas", "readyReplicas"})
 
 
 @dataclass(slots=True)
@@ -63,9 +66,11 @@ def owners_can_wait(there: Collection[frozenset[str]], wanted: frozenset[str], t
     return bool(different) and all(wanted <= one | told or len(one & wanted) > 1 for one in different)
 
 
-def status_can_wait(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether a status can wait: it is the first to lack the gateway, and lacks nothing else."""
-    return _ready_reason(after) == "NoGateway" != _ready_reason(before)
+def status_patience(before: Mapping[str, Any], after: Mapping[str, Any], changed: Collection[str]) -> float:
+    """How long a status whose parts `changed` can wait, in seconds; 0 if it says anything that somebody acts on."""
+    if _ready_reason(after) == "NoGateway" != _ready_reason(before):
+        return GATEWAY_PATIENCE
+    return COUNTS_PATIENCE if COUNTS.issuperset(changed) else 0.0
 
 
 def _ready_reason(status: Mapping[str, Any]) -> str:

@@ -51,6 +51,7 @@ def test_a_change_costs_at_most_three_status_writes(
             lambda: place.apply(function("one")),
             lambda: place.patch("one", retries=7),
             lambda: place.patch("one", replicas=2),
+            lambda: place.patch("one", replicas=8),
             lambda: place.patch("one", suspend=True),
         ):
             mark = control_plane.audit.mark()

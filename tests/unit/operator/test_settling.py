@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stepwell_operator.settling import Owners, Settling, owners_can_wait, status_can_wait
+from stepwell_operator.settling import COUNTS_PATIENCE, GATEWAY_PATIENCE, Owners, Settling, owners_can_wait, status_patience
 
 PATIENCE = 2.0
 
@@ -86,19 +86,34 @@ def status(reason: str | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "waits"),
+    ("before", "after", "patience"),
     [
-        ("RolloutInProgress", "NoGateway", True),
-        ("Available", "NoGateway", True),
-        (None, "NoGateway", True),
-        ("NoGateway", "NoGateway", False),
-        ("NoGateway", "Available", False),
-        ("Available", "NoRunners", False),
-        (None, "RolloutInProgress", False),
-        (None, None, False),
+        ("RolloutInProgress", "NoGateway", GATEWAY_PATIENCE),
+        ("Available", "NoGateway", GATEWAY_PATIENCE),
+        (None, "NoGateway", GATEWAY_PATIENCE),
+        ("NoGateway", "NoGateway", 0),
+        ("NoGateway", "Available", 0),
+        ("Available", "NoRunners", 0),
+        (None, "RolloutInProgress", 0),
+        (None, None, 0),
     ],
 )
-def test_which_statuses_can_wait(before: str | None, after: str | None, waits: bool) -> None:
-    """Only the news that there is no gateway can wait; what else is to be said once that was told cannot."""
-    assert status_can_wait(status(before), status(after)) is waits
-    assert not status_can_wait({}, {"conditions": "none"})
+def test_which_statuses_can_wait(before: str | None, after: str | None, patience: float) -> None:
+    """Of conditions only the news that there is no gateway can wait; what else is to be said once that was told cannot."""
+    assert status_patience(status(before), status(after), {"conditions"}) == patience
+    assert status_patience({}, {"conditions": "none"}, {"conditions"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "patience"),
+    [
+        ({"replicas"}, COUNTS_PATIENCE),
+        ({"replicas", "readyReplicas"}, COUNTS_PATIENCE),
+        ({"readyReplicas", "observedGeneration"}, 0),
+        ({"readyReplicas", "conditions"}, 0),
+        ({"runs"}, 0),
+    ],
+)
+def test_counts_of_pods_can_wait(changed: set[str], patience: float) -> None:
+    """Ten pods that get ready one by one are not ten statuses; what anybody acts on comes with its counts at once."""
+    assert status_patience(status("Available"), status("Available"), changed) == patience
