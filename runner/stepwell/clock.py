@@ -63,8 +63,11 @@ class SystemClock:
 
     def now(self) -> int:
         """The present instant."""
-        self._last = max(self._last, self._monotonic() // 1000 + self._offset)
-        return self._last
+        now = self._monotonic() // 1000 + self._offset
+        if now <= self._last:
+            return self._last
+        self._last = now  # bodies in threads ask too: a call between look and write would let it go back
+        return now
 
     def pinned(self) -> int | None:
         """None: the store's own clock decides."""

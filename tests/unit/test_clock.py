@@ -107,6 +107,24 @@ def test_a_store_whose_clock_was_set_is_followed(step: int) -> None:
     assert machine.clock.now() == NOW + machine.up + step
 
 
+def test_time_does_not_go_back_between_threads() -> None:
+    """A thread that was overtaken while it read the machine's clock is told what the other was told, and leaves that standing."""
+    machine, told = Machine(), list[int]()
+
+    def overtaken() -> int:
+        read = machine.up
+        if not told:
+            machine.passes(SECOND)
+            told.append(0)
+            told[0] = machine.clock.now()
+        return read * 1000
+
+    machine.clock = SystemClock(overtaken, lambda: machine.wall * 1000)
+    told.clear()
+    assert machine.clock.now() == told[0]
+    assert machine.clock.now() == told[0]
+
+
 async def test_a_real_call_is_never_early_and_can_be_taken_back() -> None:
     """A call comes at its instant or after it; one that is past comes at once; one taken back or FAR never."""
     clock = SystemClock()
