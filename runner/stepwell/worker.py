@@ -117,6 +117,7 @@ class Worker:
             doubt=self._doubt,
             in_thread=self._in_thread,
             timer_fired=well.metrics.timer_fired,
+            progress=well.progress,
             tracer=well.tracer,
         )
         self._lease_until = FOREVER

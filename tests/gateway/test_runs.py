@@ -162,6 +162,30 @@ async def test_a_waiting_run_says_for_what(gateway: Any) -> None:
     assert (await until(gateway, path, status="COMPLETED"))["output"] == "paid"
 
 
+async def test_a_step_under_way_says_how_far_it_is(gateway: Any) -> None:
+    """Where gateway and runner are one process, a run shows what its steps under way tell, and nothing once they are done."""
+    hold = asyncio.Event()
+
+    async def copy() -> None:
+        stepwell.current_step().progress(0.4, "120/300")
+        await hold.wait()
+
+    @stepwell.function(id="copy", triggers=[stepwell.on_event("files")])
+    async def copies(ctx: Context) -> None:
+        await ctx.step.run("copy", copy)
+
+    await gateway.serve(copies)
+    (event_id,) = (await gateway.send({"name": "files"})).json()["ids"]
+    path = f"/v1/runs/{await started(gateway, event_id)}"
+    while not (run := await gateway.data(path))["progress"]:
+        await asyncio.sleep(0.005)
+    (said,) = run["progress"]
+    assert said.pop("told_at") >= run["run_started_at"]
+    assert said == {"step_id": "copy", "occurrence": 0, "attempt": 0, "ratio": 0.4, "note": "120/300"}
+    hold.set()
+    assert (await until(gateway, path, status="COMPLETED"))["progress"] == []
+
+
 async def test_a_retrying_run_says_which_attempt(gateway: Any) -> None:
     """A run whose step is to be tried again says which attempt comes, and what went wrong."""
     await gateway.serve(retries)

@@ -23,6 +23,7 @@ __all__ = ["example"]
 
 EMPTY: dict[str, str] = {
     "stepwell_paused_runs": "nothing is paused",
+    "stepwell_run_progress_ratio": "no function of the example is named in STEPWELL_METRICS_STEPS",
     "stepwell_store_dead_tuples": "Postgres alone has dead rows to tell of",
     "stepwell_store_errors_total": "the store did not fail",
     "stepwell_recovery_seconds_bucket": "no runner died under the eyes of another",

@@ -127,6 +127,32 @@ def test_control_characters_never_reach_the_terminal(capsys: pytest.CaptureFixtu
     assert "\u202e" not in text
 
 
+def test_a_run_shows_how_far_its_steps_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`runs get` has a line for each step that tells of itself, without what a terminal would act on; an older gateway has none."""
+    told = [
+        {"step_id": "copy", "occurrence": 0, "ratio": 0.4, "note": "120/300\u202e"},
+        {"step_id": "copy", "occurrence": 1, "ratio": 1.0, "note": ""},
+    ]
+    run = {
+        "run_id": "R",
+        "function_id": "f",
+        "revision": "1",
+        "status": "RUNNING",
+        "event_ids": [],
+        "rerun_of": None,
+        **dict.fromkeys(("created_at", "run_started_at", "ended_at", "waiting_for", "error", "output")),
+    }
+
+    def shown(run: dict[str, Any]) -> list[str]:
+        answers: dict[str, Any] = {"/v1/runs/R": {"data": run}, "/v1/runs/R/steps": {"data": []}}
+        monkeypatch.setattr("stepwell.cli.api.Api.get", lambda _self, path: answers[path])
+        assert cli.main(["runs", "get", "R"]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("progress")]
+
+    assert shown({**run, "progress": told}) == ["progress  copy 40% 120/300", "progress  copy #2 100%"]
+    assert shown(run) == []
+
+
 def test_no_colour_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statuses are coloured on a terminal alone, and never where NO_COLOR is set."""
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -121,6 +121,12 @@ FUNCTION = Board(
             "ops",
         ),
         Panel("Time of expressions", "99 of 100 take less.", (_p99(m.EXPRESSION_SECONDS, "kind", NS),), "s"),
+        Panel(
+            "Progress",
+            "What the attempt that is furthest back tells of itself; of functions in STEPWELL_METRICS_STEPS alone.",
+            (Ask(_now(m.RUN_PROGRESS, "function", how="min"), "{{function}}"),),
+            "percentunit",
+        ),
     ),
 )
 

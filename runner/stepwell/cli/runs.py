@@ -133,6 +133,10 @@ def _show(run: dict[str, Any]) -> None:
     if waiting:
         told += [("waiting", waiting["sentence"]), ("since", time_of(waiting["since"])), ("until", time_of(waiting["until"]))]
         told.append(("next", waiting["next"]))
+    for said in run.get("progress", ()):  # an older gateway tells of none
+        told.append(
+            ("progress", f"{_step_name(said['step_id'], said['occurrence'])} {said['ratio']:.0%} {said['note']}".rstrip())
+        )
     if run["error"] is not None:
         told.append(("error", brief(run["error"], 2000)))
     if run["output"] is not None:
@@ -141,10 +145,12 @@ def _show(run: dict[str, Any]) -> None:
         line(f"{name:<9} {value}")
 
 
+def _step_name(step_id: str, occurrence: int) -> str:
+    return f"{step_id} #{occurrence + 1}" if occurrence else step_id
+
+
 def _step_row(step: dict[str, Any]) -> list[str]:
-    name = step["id"] or "(code between steps)"
-    if step["occurrence"]:
-        name = f"{name} #{step['occurrence'] + 1}"
+    name = _step_name(step["id"] or "(code between steps)", step["occurrence"])
     result = (
         f"until {time_of(step['until'])}"
         if step["until"]

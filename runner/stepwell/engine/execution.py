@@ -21,6 +21,7 @@ from stepwell import values
 from stepwell.clock import Clock
 from stepwell.engine.committer import Done, Op
 from stepwell.engine.events import Fact
+from stepwell.engine.progress import Board
 from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.retry import consists_of, next_try
 from stepwell.engine.run import RunStatus
@@ -79,6 +80,7 @@ class Deps:
     """Told where a run is dropped that the store may still hold leased to this runner."""
     in_thread: Callable[[Callable[[], object]], Awaitable[object]]
     timer_fired: Callable[[float], None]
+    progress: Board
     tracer: Tracer | None = None
 
 

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from stepwell.engine import dispatch, trace
 from stepwell.engine.crashpoint import NAME, crashpoint
 from stepwell.engine.events import INVOKED, NewEvent, check_name, make_fact
 from stepwell.engine.execution import PUT_AWAY, Execution, Key, Lost, Pass, recorded_as
+from stepwell.engine.progress import Attempt, Place
 from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.retry import next_try
 from stepwell.engine.trigger import native_name
@@ -43,6 +44,15 @@ class StepInfo:
     run_id: str
     function_id: str
     logger: log.RunLogger
+    _told: Attempt = field(repr=False, compare=False)
+
+    def progress(self, ratio: float, note: str = "") -> None:
+        """Tell people how far this attempt is: a ratio from 0 to 1 and a note of one line, such as "120/300".
+
+        Cheap, from any thread, as often as you like. It is shown for as long as the attempt runs and recorded nowhere; once that
+        is over it does nothing. StepMisuse for a ratio outside of 0 to 1 or a note of more than 200 characters.
+        """
+        self._told.tell(ratio, note)
 
     @property
     def idempotency_key(self) -> str:
@@ -341,8 +351,10 @@ async def _call(passing: Pass, key: Key, body: Body, attempt: int) -> bytes:
     in_hex = place.in_hex if place is not None else None
     scope = log.Scope(execution.run_id, execution.claimed.function_id, key[0], attempt, _never, execution.epoch, in_hex)
     scoped = log.current.set(scope)
-    info = StepInfo(*key, attempt, execution.run_id, execution.claimed.function_id, log.RunLogger(scope))
-    entered = current.set(info)
+    logger = log.RunLogger(scope)
+    whose = Place(execution.run_id, execution.claimed.function_id, *key, attempt)
+    telling = Attempt(execution.deps.progress, whose, execution.deps.clock, logger)
+    entered = current.set(StepInfo(*key, attempt, execution.run_id, execution.claimed.function_id, logger, telling))
     passing.attempt = attempt
     try:
         if tracer is None or place is None:
@@ -351,6 +363,7 @@ async def _call(passing: Pass, key: Key, body: Body, attempt: int) -> bytes:
             with tracer.inside(place):
                 value = await _timed(execution, body)
     finally:
+        telling.end()
         current.reset(entered)
         log.current.reset(scoped)
     data = values.encode(value, f"step {key[0]!r}: result", body.hint)

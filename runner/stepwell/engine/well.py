@@ -14,6 +14,7 @@ from stepwell.engine.audit import tell_change
 from stepwell.engine.committer import Committer, Done, Hooks, Op
 from stepwell.engine.endings import ending_facts
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
+from stepwell.engine.progress import Board
 from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
 from stepwell.engine.run import RunStatus
@@ -73,6 +74,9 @@ class Well:
         self.committer = Committer(store, clock, self.refresh, self.hooks)
         self.tracer: Tracer | None = None
         """Takes the spans of this process's executions; None while there are no traces."""
+        self.progress = Board()
+        """What the steps that this process executes tell of how far they are."""
+        metrics.ratios = self.progress.least
         self.woke: list[Callable[[Sequence[str], Sequence[str]], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 

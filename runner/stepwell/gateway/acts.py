@@ -45,7 +45,8 @@ async def invoke(function_id: str, request: Request, well: OneWell, audit: Books
     if wait is None:
         return _made(run_id, function_id, well)
     run = await _ended(well, run_id, wait)
-    return answer(run_view(run, await explain_run(well, run)), well.clock.now(), status=200 if run.status.is_final else 202)
+    view = run_view(run, await explain_run(well, run), well.progress.of_run(run_id))
+    return answer(view, well.clock.now(), status=200 if run.status.is_final else 202)
 
 
 async def cancel_run(run_id: str, well: OneWell, audit: Books) -> Response:

@@ -169,10 +169,22 @@ class RunInList(Document):
     rerun_of: str | None
 
 
+class ProgressDocument(Document):
+    """How far a step's attempt is, in its own words."""
+
+    step_id: str
+    occurrence: int
+    attempt: int
+    ratio: float = Field(ge=0, le=1)
+    note: str = Field(max_length=200)
+    told_at: Instant
+
+
 class RunDocument(RunInList):
-    """A run."""
+    """A run. `progress` is what its steps under way tell, where this process executes them: in `dev`."""
 
     waiting_for: WaitingForDocument | None
+    progress: list[ProgressDocument]
 
 
 class FailedAttempt(Document):

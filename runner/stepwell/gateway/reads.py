@@ -48,7 +48,7 @@ async def list_runs(
 async def get_run(run_id: str, well: OneWell) -> Response:
     """Show one run; while it lives `waiting_for` says why it isn't moving, since when, and what happens next."""
     run = await must_find(well, run_id)
-    return answer(run_view(run, await explain_run(well, run)), well.clock.now())
+    return answer(run_view(run, await explain_run(well, run), well.progress.of_run(run_id)), well.clock.now())
 
 
 async def get_steps(run_id: str, well: OneWell) -> Response:

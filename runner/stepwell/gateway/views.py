@@ -6,6 +6,7 @@ from typing import Any, cast
 import orjson
 
 from stepwell.clock import rfc3339
+from stepwell.engine.progress import Progress
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import (
     FOREVER,
@@ -27,10 +28,11 @@ LIST_OUTPUT = 64 * 1024
 """In a list an output over this size is left out; the run itself has it."""
 
 
-def run_view(run: RunRow, waiting: WaitingFor | None) -> dict[str, Any]:
+def run_view(run: RunRow, waiting: WaitingFor | None, progress: Sequence[Progress]) -> dict[str, Any]:
     """One run, whole."""
     view = _run(run)
     view["waiting_for"] = None if waiting is None else waiting_view(waiting)
+    view["progress"] = [progress_view(one) for one in progress]
     return view
 
 
@@ -40,6 +42,13 @@ def run_in_list(run: RunRow) -> dict[str, Any]:
     if run.value is not None and len(run.value) > LIST_OUTPUT:
         view["output"] = None
     return view
+
+
+def progress_view(said: Progress) -> dict[str, Any]:
+    """How far a step is, in its own words."""
+    place = said.place
+    whose = {"step_id": place.step_id, "occurrence": place.occurrence, "attempt": place.attempt}
+    return {**whose, "ratio": said.ratio, "note": said.note, "told_at": rfc3339(said.told)}
 
 
 def waiting_view(waiting: WaitingFor | FunctionWhy) -> dict[str, Any]:

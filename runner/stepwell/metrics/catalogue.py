@@ -186,6 +186,12 @@ STEP_RETRY_LOST = _counter(
 )
 STEP_DURATION = _histogram("step_duration_seconds", By.EXECUTION, (_FUNCTION, _STEP), "Time of one attempt of a step", FAST)
 STEPS_MEMOIZED = _counter("steps_memoized_total", By.EXECUTION, (_FUNCTION,), "Steps answered from the journal")
+RUN_PROGRESS = _gauge(
+    "run_progress_ratio",
+    By.EXECUTION,
+    (_FUNCTION,),
+    "Least ratio told by the attempts under way in this process that told one; for functions in STEPWELL_METRICS_STEPS alone",
+)
 WAITS_RESOLVED = _counter(
     "waits_resolved_total", By.EXECUTION, (_FUNCTION, Label("outcome", ("event", "timeout"))), "Waits ended"
 )

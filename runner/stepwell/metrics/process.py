@@ -5,14 +5,14 @@ Counters of a registered function begin at zero, so that `rate()` and "never ran
 """
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 
 from stepwell.clock import Clock
 from stepwell.metrics import catalogue as names
 from stepwell.metrics import inngest
 from stepwell.metrics.catalogue import By
-from stepwell.metrics.cells import Shelf, Spread
+from stepwell.metrics.cells import Labels, Shelf, Spread
 from stepwell.metrics.collector import CONTENT_TYPE, Family, answered, registry_of, written
 from stepwell.metrics.figures import StoreFigures
 from stepwell.metrics.function import FunctionMetrics
@@ -45,6 +45,8 @@ class Metrics:
         self._executed: frozenset[str] | None = frozenset() if component == "runner" else None
         self._expressions: dict[str, Spread] = {}
         self.figures = StoreFigures(self._functions)
+        self.ratios: Callable[[], Mapping[str, float]] = dict
+        """Asked at each scrape: the least ratio that attempts under way have told, by function."""
         self.shelf.count(names.BUILD_INFO, version("stepwell"), component, platform.python_version(), store).set(1)
         if By.DOOR in self.parts:
             for result in names.EVENTS_RECEIVED.labels[0].values:
@@ -143,8 +145,16 @@ class Metrics:
     def _families(self) -> Iterator[Family]:
         yield from self.shelf.families()
         yield from self.figures.families()
+        yield from self._progress()
         if self.settings.inngest:
             yield from inngest.families(self.shelf, self._functions, self.figures)
+
+    def _progress(self) -> Iterator[Family]:
+        """How far the steps under way are, of the functions for which it was asked."""
+        asked = {one.id for one in list(self._functions.values()) if one.by_step}
+        cells: list[tuple[Labels, float | Spread]] = [((name,), ratio) for name, ratio in self.ratios().items() if name in asked]
+        if cells:
+            yield names.RUN_PROGRESS, cells
 
     def _parts_of(self, function_id: str) -> frozenset[By]:
         executed = self._executed is None or function_id in self._executed

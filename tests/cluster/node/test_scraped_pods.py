@@ -55,6 +55,7 @@ async def main(ctx):
 """
 EMPTY = {
     "stepwell_paused_runs": "nothing is paused",
+    "stepwell_run_progress_ratio": "no function is named in STEPWELL_METRICS_STEPS",
     "stepwell_store_errors_total": "the store did not fail",
     "stepwell_recovery_seconds_bucket": "no runner died under the eyes of another",
     "stepwell_spans_lost_total": "no traces are sent",
