@@ -22,7 +22,7 @@ from stepwell_operator.cluster import SECRET, STORE, Cluster, ClusterError, Conf
 from stepwell_operator.facts import READY, WellFacts
 from stepwell_operator.names import GATEWAY_SECRET, STORE_SECRET, digest
 from stepwell_operator.plan import Forget, Move, Register, owner_of
-from stepwell_operator.provision import Provisioned, ProvisionError, provision, with_schema
+from stepwell_operator.provision import Provisioned, ProvisionError, password_for, provision, schema_of, with_schema
 from stepwell_operator.resources.gateway import named, secret
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import Owners, uids
@@ -84,11 +84,12 @@ class Wells:
                 if dsn != self._dsns.get(key):
                     await self._readdress(key, dsn)
                 facts.secret, facts.digest = named(STORE_SECRET, store), digest(dsn)
-                if key not in self._migrated:
-                    applied = await self._store(key).migrate()
-                    self._migrated.add(key)
-                    if applied:
-                        self._log.info("migrated a well", namespace=namespace, store=store, migrations=len(applied))
+                try:
+                    await self._migrate(key)
+                except AddressRefused:
+                    if spec is not None or not await self._take_back(namespace, store, dsn):
+                        raise
+                    await self._migrate(key)
                 await self._look(key)
             except _Unready as error:
                 self._fail(facts, error.reason, str(error))
@@ -118,6 +119,32 @@ class Wells:
         await self._keys(namespace, store, owners)
         return wanted
 
+    async def _migrate(self, key: WellKey) -> None:
+        if key in self._migrated:
+            return
+        applied = await self._store(key).migrate()
+        self._migrated.add(key)
+        if applied:
+            self._log.info("migrated a well", namespace=key[0], store=key[1], migrations=len(applied))
+
+    async def _take_back(self, namespace: str, store: str, dsn: str) -> bool:
+        """Make the role or the schema of an address of ours again, lost with its server or in a restore; whether it is ours.
+
+        The password stays the one in the Secret, so no pod has to learn another.
+        """
+        admin = await self._administrator()
+        password = password_for(dsn, admin, schema_of(namespace, store)) if admin is not None else None
+        if admin is None or password is None:
+            return False
+        await provision(admin, namespace, store, password)
+        self._log.warning("made a well's role and schema again", namespace=namespace, store=store)
+        return True
+
+    async def _administrator(self) -> str | None:
+        """The administrator's address, if there is one."""
+        name = self._settings.admin_secret
+        return _read(await self._cluster.get(SECRET, self._settings.namespace, name), "dsn") if name else None
+
     async def _users_address(self, namespace: str, spec: Seen) -> str:
         given = _store_spec(spec)
         name, key = given.secret_ref.name, given.secret_ref.key
@@ -137,7 +164,7 @@ class Wells:
                 "SecretNotFound",
                 "the operator has no administrator's Secret: make a DurableStore 'default' here, or set store.adminSecret",
             )
-        found = _read(await self._cluster.get(SECRET, self._settings.namespace, admin), "dsn")
+        found = await self._administrator()
         if found is None:
             raise _Unready("SecretNotFound", f"the operator's Secret {admin!r} with key 'dsn' is not there")
         return await provision(found, namespace, store)
@@ -218,6 +245,8 @@ class Wells:
         if facts.reason != reason:
             self._log.warning("a well can't be used", namespace=facts.namespace, store=facts.store, reason=reason, error=message)
         facts.reason, facts.message = reason, message
+        # When it comes back it may be a restored one, of an older schema.
+        self._migrated.discard((facts.namespace, facts.store))
         facts.work = None
         facts.zero_since.clear()
 
