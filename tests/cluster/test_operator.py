@@ -378,7 +378,7 @@ def test_a_deleted_function_leaves_nothing(place: Place) -> None:
         assert row is not None
         return row.status.value, active
 
-    assert asyncio.run(ask()) == ("cancelled", [])
+    eventually(lambda: asyncio.run(ask()) == ("cancelled", []))
 
 
 def test_a_function_that_drains_waits_for_its_runs(place: Place) -> None:
