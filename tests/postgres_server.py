@@ -56,7 +56,7 @@ class Postgres:
         self.process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._has_started = False
-        self.bin = _bin_directory()
+        self.bin = bin_directory()
         self._as = _unprivileged()
 
     @property
@@ -218,7 +218,8 @@ def postgres_dsn(postgres: Postgres) -> str:
     return postgres.dsn
 
 
-def _bin_directory() -> Path:
+def bin_directory() -> Path:
+    """Where the server's programs are, and its clients'."""
     chosen = os.environ.get("STEPWELL_TEST_POSTGRES_BIN")
     if chosen:
         return Path(chosen)

@@ -30,7 +30,7 @@ from stepwell_operator.world import Child, Place, Seen, World, read_child
 
 _Mark = tuple[int, str, tuple[str, ...]]
 """The version of a child; the seal and the owners of the document that it was compared with."""
-GATEWAY_KINDS = (DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, NETWORK_POLICY)
+GATEWAY_KINDS = (DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, BUDGET, NETWORK_POLICY)
 
 
 class Children:
@@ -55,8 +55,7 @@ class Children:
         around = Around(namespace, well.secret, well.digest, settings.runner_image, settings.pull_policy, settings.network_policy)
         documents = pool_objects(pool, around, owners.wanted, replicas)
         refused = await self._ensure(documents, any_owners=owners.put_off)
-        stated = {document["kind"] for document in documents}
-        await self._delete(namespace, pool.id, [kind for kind in (BUDGET, NETWORK_POLICY) if kind.kind not in stated])
+        await self._delete_others(namespace, pool.id, documents)
         return refused
 
     def owners_of_pool(self, namespace: str, pool: str) -> frozenset[str] | None:
@@ -87,8 +86,11 @@ class Children:
             replicas=settings.gateway_replicas,
             network_policy=settings.network_policy,
             tokens=bool(settings.token_reviewers),
+            keep=settings.gateway_keep,
         )
-        refused = await self._ensure(gateway_objects(spec, owners.wanted), any_owners=owners.put_off)
+        documents = gateway_objects(spec, owners.wanted)
+        refused = await self._ensure(documents, any_owners=owners.put_off)
+        await self._delete_others(spec.namespace, spec.name, documents)
         await self._reviewers.add(spec.namespace, spec.name)
         return refused
 
@@ -134,6 +136,11 @@ class Children:
             made = await self._cluster.merge(kind_of(document), place[1], place[2], {"spec": document["spec"]})
         self._world.see_child(made)
         self._settled[place] = _mark(read_child(made), document)
+
+    async def _delete_others(self, namespace: str, name: str, documents: Iterable[Document]) -> None:
+        """Delete what was asked for once and isn't among these any more."""
+        stated = {document["kind"] for document in documents}
+        await self._delete(namespace, name, [kind for kind in (BUDGET, NETWORK_POLICY) if kind.kind not in stated])
 
     async def _delete(self, namespace: str, name: str, kinds: Iterable[Kind]) -> None:
         for kind in kinds:

@@ -1,5 +1,6 @@
 """Make a namespace's well in a Postgres that we administer: a schema, and a login role that owns it and nothing else."""
 
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from stepwell_operator.names import digest
 
 LONGEST = 63
 TIMEOUT = 10.0
+OUR_PASSWORD = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
 class ProvisionError(StepwellError):
@@ -48,10 +50,25 @@ def as_role(dsn: str, role: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{quote(role)}:{quote(password, safe='')}@{place}"))
 
 
-async def provision(admin: str, namespace: str, store: str) -> Provisioned:
-    """Make the role (with a new password) and its schema, or take over those that are there; raise ProvisionError."""
+def password_for(dsn: str, admin: str, role: str) -> str | None:
+    """The password in an address that we made for this role, in the Postgres that we administer; None for any other address.
+
+    A Secret of a namespace may hold anything: what isn't such a password never gets into a statement.
+    """
+    parts, ours = urlsplit(dsn), urlsplit(admin)
+    there = (parts.netloc.rpartition("@")[2], parts.path, parts.username)
+    if there != (ours.netloc.rpartition("@")[2], ours.path, role) or not OUR_PASSWORD.fullmatch(parts.password or ""):
+        return None
+    return parts.password
+
+
+async def provision(admin: str, namespace: str, store: str, password: str | None = None) -> Provisioned:
+    """Make the role and its schema, or take over those that are there; raise ProvisionError.
+
+    The role gets this password, a new one without: one that is in use already outlives the loss of the role so.
+    """
     name = schema_of(namespace, store)
-    password = secrets.token_urlsafe(24)
+    password = password or secrets.token_urlsafe(24)
     connection = await _connect(admin)
     try:
         async with connection.transaction():

@@ -7,6 +7,7 @@ from pathlib import Path
 from stepwell.errors import SpecError, StepwellError
 from stepwell.spec.duration import parse_duration
 
+LEAST_KEPT = 3600.0
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -43,6 +44,8 @@ class Settings:
     """How long a watch may have missed what the server told when asked, before `/healthz` asks for a restart."""
     workers: int = 16
     gateway_replicas: int = 1
+    gateway_keep: str = "7d"
+    """How long gateways keep history."""
     token_reviewers: str = ""
     """The ClusterRoleBinding whose subjects may ask about tokens; gateways take no Kubernetes tokens without."""
 
@@ -72,6 +75,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         drain_seconds=_seconds(env, "STEPWELL_DRAIN_CHECK", "5s"),
         deaf_seconds=_seconds(env, "STEPWELL_DEAF_AFTER", "150s"),
         gateway_replicas=_whole(env, "STEPWELL_GATEWAY_REPLICAS", 1),
+        gateway_keep=_kept(env, "STEPWELL_GATEWAY_KEEP", "7d"),
         token_reviewers=env.get("STEPWELL_TOKEN_REVIEWERS", ""),
     )
 
@@ -107,6 +111,12 @@ def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
         return parse_duration(env.get(name) or default).total_seconds()
     except SpecError as error:
         raise SettingsError(f"{name}: {error}") from None
+
+
+def _kept(env: Mapping[str, str], name: str, default: str) -> str:
+    if _seconds(env, name, default) < LEAST_KEPT:
+        raise SettingsError(f"{name} is an hour at least, not {env[name]}")
+    return env.get(name) or default
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

@@ -1,11 +1,9 @@
-"""The operator's hold on wells: addresses, registrations, what runs. Every question to a store goes through here."""
+"""The operator's hold on wells: schemas, registrations, what runs. Every question to a store goes through here."""
 
 import asyncio
-import base64
-import secrets
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import orjson
@@ -14,20 +12,20 @@ import structlog
 from stepwell.engine.audit import tell, tell_change
 from stepwell.engine.cancelling import cancel_all
 from stepwell.engine.registration import registration
-from stepwell.errors import AddressRefused, SpecError, StoreError, StoreUnavailable
-from stepwell.spec.durable_store import DurableStoreSpec, parse_store
+from stepwell.errors import AddressRefused, StoreError, StoreUnavailable
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import AuditRow, FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
-from stepwell_operator.cluster import SECRET, STORE, Cluster, ClusterError, Conflict, Document
+from stepwell_operator.addresses import Addresses, Unready
+from stepwell_operator.cluster import STORE, Cluster, ClusterError
 from stepwell_operator.facts import READY, WellFacts
-from stepwell_operator.names import GATEWAY_SECRET, STORE_SECRET, digest
+from stepwell_operator.names import STORE_SECRET, digest
 from stepwell_operator.plan import Forget, Move, Register, owner_of
-from stepwell_operator.provision import Provisioned, ProvisionError, provision, with_schema
-from stepwell_operator.resources.gateway import named, secret
+from stepwell_operator.provision import ProvisionError
+from stepwell_operator.resources.gateway import named
 from stepwell_operator.settings import Settings
-from stepwell_operator.settling import Owners, uids
+from stepwell_operator.settling import Owners
 from stepwell_operator.target import Target
-from stepwell_operator.world import Seen, listed, mapping
+from stepwell_operator.world import Seen
 
 MOST_OPEN = 20
 WellKey = tuple[str, str]
@@ -38,8 +36,7 @@ class Wells:
     """Every well in use. Failures are kept in its facts, as a reason of `StoreReady`, and tried again at the next look."""
 
     def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._cluster = cluster
-        self._settings = settings
+        self._addresses = Addresses(cluster, settings)
         self._clock = clock
         self._facts: dict[WellKey, WellFacts] = {}
         self._dsns: dict[WellKey, str] = {}
@@ -80,17 +77,18 @@ class Wells:
         async with self._locks[key]:
             facts = self.facts(namespace, store)
             try:
-                dsn = await self._address(namespace, store, spec, owners)
+                dsn = await self._addresses.find(namespace, store, spec, owners)
                 if dsn != self._dsns.get(key):
                     await self._readdress(key, dsn)
                 facts.secret, facts.digest = named(STORE_SECRET, store), digest(dsn)
-                if key not in self._migrated:
-                    applied = await self._store(key).migrate()
-                    self._migrated.add(key)
-                    if applied:
-                        self._log.info("migrated a well", namespace=namespace, store=store, migrations=len(applied))
+                try:
+                    await self._migrate(key)
+                except AddressRefused:
+                    if spec is not None or not await self._addresses.take_back(namespace, store, dsn):
+                        raise
+                    await self._migrate(key)
                 await self._look(key)
-            except _Unready as error:
+            except Unready as error:
                 self._fail(facts, error.reason, str(error))
             except ProvisionError as error:
                 self._fail(facts, "Unreachable", str(error))
@@ -102,59 +100,13 @@ class Wells:
                 self._fail(facts, "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300])
             return facts
 
-    async def _address(self, namespace: str, store: str, spec: Seen | None, owners: Owners) -> str:
-        """The well's address: out of the user's Secret, out of ours, or newly made."""
-        name = named(STORE_SECRET, store)
-        ours = await self._cluster.get(SECRET, namespace, name)
-        dsn = _read(ours, "dsn")
-        if spec is not None:
-            wanted = await self._users_address(namespace, spec)
-        elif dsn is not None:
-            wanted = dsn
-        else:
-            wanted = (await self._provision(namespace, store)).dsn
-        if dsn != wanted or not owners.are(_owners_there(ours)):
-            await self._cluster.apply(secret(namespace, name, {"dsn": wanted}, owners.wanted))
-        await self._keys(namespace, store, owners)
-        return wanted
-
-    async def _users_address(self, namespace: str, spec: Seen) -> str:
-        given = _store_spec(spec)
-        name, key = given.secret_ref.name, given.secret_ref.key
-        found = _read(await self._cluster.get(SECRET, namespace, name), key)
-        if found is None:
-            raise _Unready(
-                "SecretNotFound", f"DurableStore {spec.name!r} names Secret {name!r} with key {key!r}, which is not there"
-            )
-        return with_schema(found, given.schema) if given.schema else found
-
-    async def _provision(self, namespace: str, store: str) -> Provisioned:
-        admin = self._settings.admin_secret
-        if store != "default":
-            raise _Unready("StoreNotFound", f"there is no DurableStore {store!r} in this namespace")
-        if not admin:
-            raise _Unready(
-                "SecretNotFound",
-                "the operator has no administrator's Secret: make a DurableStore 'default' here, or set store.adminSecret",
-            )
-        found = _read(await self._cluster.get(SECRET, self._settings.namespace, admin), "dsn")
-        if found is None:
-            raise _Unready("SecretNotFound", f"the operator's Secret {admin!r} with key 'dsn' is not there")
-        return await provision(found, namespace, store)
-
-    async def _keys(self, namespace: str, store: str, owners: Owners) -> None:
-        """The gateway's keys, made once and then left alone."""
-        name = named(GATEWAY_SECRET, store)
-        there = await self._cluster.get(SECRET, namespace, name)
-        if there is None:
-            document = secret(namespace, name, {"key": _key(), "event-key": _key()}, owners.wanted)
-            try:
-                await self._cluster.create(SECRET, namespace, document)
-            except Conflict:
-                return
-        elif not owners.are(_owners_there(there)):
-            metadata = {"ownerReferences": owners.wanted, "resourceVersion": there["metadata"]["resourceVersion"]}
-            await self._cluster.merge(SECRET, namespace, name, {"metadata": metadata})
+    async def _migrate(self, key: WellKey) -> None:
+        if key in self._migrated:
+            return
+        applied = await self._store(key).migrate()
+        self._migrated.add(key)
+        if applied:
+            self._log.info("migrated a well", namespace=key[0], store=key[1], migrations=len(applied))
 
     async def _readdress(self, key: WellKey, dsn: str) -> None:
         self._dsns[key] = dsn
@@ -170,7 +122,7 @@ class Wells:
             try:
                 found = PostgresStore(self._dsns[key])
             except (StoreError, ValueError) as error:
-                raise _Unready("Unreachable", f"the address in the Secret can't be read: {error}") from None
+                raise Unready("Unreachable", f"the address in the Secret can't be read: {error}") from None
         self._open[key] = found
         if len(self._open) > MOST_OPEN:
             _, oldest = self._open.popitem(last=False)
@@ -218,6 +170,8 @@ class Wells:
         if facts.reason != reason:
             self._log.warning("a well can't be used", namespace=facts.namespace, store=facts.store, reason=reason, error=message)
         facts.reason, facts.message = reason, message
+        # When it comes back it may be a restored one, of an older schema.
+        self._migrated.discard((facts.namespace, facts.store))
         facts.work = None
         facts.zero_since.clear()
 
@@ -317,27 +271,6 @@ class Wells:
         return True
 
 
-class _Unready(Exception):
-    """A well has no usable address; `reason` is one of `StoreReady`'s."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def _store_spec(seen: Seen) -> DurableStoreSpec:
-    document = {
-        "apiVersion": STORE.api_version,
-        "kind": STORE.kind,
-        "metadata": {"name": seen.name},
-        "spec": orjson.loads(seen.spec),
-    }
-    try:
-        return parse_store(document, f"DurableStore {seen.name!r}").spec
-    except SpecError as error:
-        raise _Unready("InvalidStore", str(error)[:1000]) from None
-
-
 def _gone(facts: WellFacts, owner: str, target: Target) -> list[FunctionRow]:
     """Rows of this owner that its target has no more: a clean-up function that was taken out."""
     row = facts.functions.get(f"{target.function.id}-failure")
@@ -356,19 +289,6 @@ def _schedules_by_function(rows: Sequence[ScheduleRow]) -> dict[str, Sequence[Sc
     for row in rows:
         found[row.function_id].append(row)
     return dict(found)
-
-
-def _read(document: Document | None, key: str) -> str | None:
-    data = mapping(mapping(document).get("data"))
-    return base64.b64decode(data[key]).decode() if key in data else None
-
-
-def _owners_there(document: Document | None) -> Iterable[str]:
-    return uids(listed(mapping(mapping(document).get("metadata")).get("ownerReferences")))
-
-
-def _key() -> str:
-    return secrets.token_urlsafe(24)
 
 
 __all__ = ["STORE", "ClusterError", "FunctionRow", "WellKey", "Wells"]

@@ -20,6 +20,7 @@ AGREED = {
     "STEPWELL_NETWORK_POLICY",
     "STEPWELL_EVALUATION_STORE",
     "STEPWELL_GATEWAY_REPLICAS",
+    "STEPWELL_GATEWAY_KEEP",
     "STEPWELL_TOKEN_REVIEWERS",
 }
 
@@ -89,6 +90,7 @@ def test_the_operator_is_told_what_it_reads(chart: Chart) -> None:
         (("registry=r.example",), "STEPWELL_RUNNER_IMAGE", "r.example/stepwell-runner:0.1.0"),
         (("runnerImage.pullPolicy=Never",), "STEPWELL_IMAGE_PULL_POLICY", "Never"),
         (("gateway.replicas=3",), "STEPWELL_GATEWAY_REPLICAS", "3"),
+        (("gateway.keep=30d",), "STEPWELL_GATEWAY_KEEP", "30d"),
         (("operator.resync=1h",), "STEPWELL_RESYNC", "1h"),
     ],
 )

@@ -1,15 +1,18 @@
 """What a user does with functions on a cluster, and what comes of it: a real API server, real controllers, the operator as shipped."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from cluster.harness.api import Api
 from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says, waiting
 
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import AuditFilter, PauseRow, Registry
+from stepwell_operator.provision import schema_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 OTHER = "async def main(ctx):\n    return 2\n"
@@ -375,7 +378,7 @@ def test_a_deleted_function_leaves_nothing(place: Place) -> None:
         assert row is not None
         return row.status.value, active
 
-    assert asyncio.run(ask()) == ("cancelled", [])
+    eventually(lambda: asyncio.run(ask()) == ("cancelled", []))
 
 
 def test_a_function_that_drains_waits_for_its_runs(place: Place) -> None:
@@ -408,6 +411,31 @@ def test_a_store_of_ones_own(place: Place, postgres_dsn: str) -> None:
     place.api.kubectl("-n", place.namespace, "create", "secret", "generic", "mine", f"--from-literal=url={postgres_dsn}")
     place.ready("one")
     assert f"schema={place.namespace.replace('-', '_')}" in place.dsn()
+
+
+@pytest.mark.parametrize("keeps_role", [False, True], ids=["role-and-schema", "schema"])
+def test_a_well_whose_role_or_schema_is_lost_is_made_again(place: Place, postgres_dsn: str, *, keeps_role: bool) -> None:
+    """On a Postgres that lost it a well is made again, with the password that its Secret has, so that no pod is replaced."""
+    place.apply(function("one"))
+    place.ready("one")
+    dsn, [before] = place.dsn(), place.runners().values()
+    name = schema_of(place.namespace, "default")
+    log_out = f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = '{name}'"
+    role = [f"alter role {name} nologin", log_out, f"drop owned by {name} cascade", f"drop role {name}"]
+
+    async def lose() -> None:
+        connection = await asyncpg.connect(postgres_dsn)
+        for command in [f"drop schema {name} cascade"] if keeps_role else role:
+            await connection.execute(command)
+        await connection.close()
+
+    asyncio.run(lose())
+    place.until("one", says("StoreReady", "False"))
+    place.ready("one")
+    assert place.dsn() == dsn
+    assert [row.function_id for row in registry(place).functions] == ["one"]
+    [after] = place.runners().values()
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
 def test_hand_edits_are_put_right(place: Place) -> None:

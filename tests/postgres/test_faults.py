@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import asyncpg
 import pytest
 from postgres.conftest import Open
 from postgres.piles import claim, event, start, step, ulid
@@ -11,7 +12,7 @@ from postgres_server import server
 from stepwell.engine.run import RunStatus
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.store.postgres import PostgresStore, connect
-from stepwell.store.records import End, EventFate, FunctionRow, Pile, RunnerRow, Turn
+from stepwell.store.records import End, EventFate, FunctionRow, Pile, PileResult, RunnerRow, Turn
 
 
 async def test_nothing_that_was_acknowledged_is_lost_in_a_crash() -> None:
@@ -95,6 +96,51 @@ async def test_a_lost_connection_is_replaced(store: PostgresStore) -> None:
     else:
         pytest.fail("the store did not come back")
     assert await store.event("e") is not None
+
+
+async def test_who_was_let_in_and_is_refused_now_finds_the_store_away(postgres_dsn: str, open_store: Open) -> None:
+    """A role that may not log in for a while (a restore, a new password) costs no pile and no read: they are asked again."""
+    first = await open_store()
+    side = await asyncpg.connect(postgres_dsn)
+    role = f"guest_{first._schema}"
+    await side.execute(f"create role {role} login superuser")
+    guest = await open_store(postgres_dsn.replace("postgres@", f"{role}@"))
+    await side.execute(f"alter role {role} nologin")
+    await side.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1", role)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await guest.commit(Pile(events=(event("e"),)))
+        with pytest.raises(StoreUnavailable):
+            await guest.event("e")
+    await side.execute(f"alter role {role} login")
+    assert (await patiently(guest, Pile(events=(event("e"),)))).events == (EventFate.ACCEPTED,)
+    await side.close()
+
+
+async def test_a_well_that_is_being_restored_is_away(store: PostgresStore, postgres_dsn: str) -> None:
+    """While its schema isn't there, or isn't its role's yet, a well that was good is away, for writing and for reading."""
+    side = await asyncpg.connect(postgres_dsn)
+    await side.execute(f"alter schema {store._schema} rename to aside")
+    await side.execute(f"create schema {store._schema}")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="the well is away"):
+            await store.commit(Pile(events=(event("e"),)))
+        with pytest.raises(StoreUnavailable, match="the well is away"):
+            await store.event("e")
+    await side.execute(f"drop schema {store._schema}")
+    await side.execute(f"alter schema aside rename to {store._schema}")
+    await side.close()
+    assert (await patiently(store, Pile(events=(event("e"),)))).events == (EventFate.ACCEPTED,)
+
+
+async def patiently(store: PostgresStore, pile: Pile) -> PileResult:
+    """Commit as soon as the store is there."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await store.commit(pile)
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
 
 
 async def test_a_read_only_server_is_unavailable(open_store: Open, postgres_dsn: str) -> None:

@@ -24,7 +24,7 @@ PORT = 8288
 class GatewaySpec:
     """Whose gateway, with what. `store_digest` changes when the store's address does.
 
-    `tokens`: it asks the API server about them.
+    `tokens`: it asks the API server about them. `keep`: how long it keeps history.
     """
 
     namespace: str
@@ -35,6 +35,7 @@ class GatewaySpec:
     replicas: int
     network_policy: bool
     tokens: bool = False
+    keep: str = "7d"
 
     @property
     def name(self) -> str:
@@ -50,6 +51,8 @@ def named(base: str, store: str) -> str:
 def gateway_objects(spec: GatewaySpec, owners: list[Document]) -> list[Document]:
     """Everything a gateway consists of, in the order in which it should be made."""
     made = [_service_account(spec, owners), _service(spec, owners), _deployment(spec, owners)]
+    if spec.replicas > 1:
+        made.append(_budget(spec, owners))
     if spec.network_policy:
         made.append(_network_policy(spec, owners))
     return made
@@ -91,6 +94,12 @@ def _service(spec: GatewaySpec, owners: list[Document]) -> Document:
     )
 
 
+def _budget(spec: GatewaySpec, owners: list[Document]) -> Document:
+    """At most one of several is evicted at a time, so that events are taken in while nodes are drained."""
+    rules = {"maxUnavailable": 1, "selector": {"matchLabels": _selector(spec)}}
+    return sealed({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": _metadata(spec, owners), "spec": rules})
+
+
 def _network_policy(spec: GatewaySpec, owners: list[Document]) -> Document:
     rules = {
         "podSelector": {"matchLabels": _selector(spec)},
@@ -115,6 +124,7 @@ def _deployment(spec: GatewaySpec, owners: list[Document]) -> Document:
             secret_env("STEPWELL_EVENT_KEY", keys, "event-key"),
             plain_env("STEPWELL_HOST", "0.0.0.0"),  # noqa: S104 - guarded by the keys
             plain_env("STEPWELL_NAMESPACE", spec.namespace),
+            plain_env("STEPWELL_KEEP", spec.keep),
         ],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "readinessProbe": probe("/ready", "http", periodSeconds=2),

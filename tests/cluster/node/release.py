@@ -1,5 +1,6 @@
 """The chart installed on the node with Helm, and namespaces in which users apply functions."""
 
+import asyncio
 import base64
 import os
 import subprocess
@@ -30,6 +31,13 @@ def product_images() -> list[Image]:
     """The chart's two images, made of this checkout; they share their layers."""
     named = {"stepwell-operator": ["stepwell-operator"], "stepwell-runner": ["stepwell"]}
     return [image_from(f"{REGISTRY}/{name}:0.1.0", command, ["operator"]) for name, command in named.items()]
+
+
+async def until(so: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(seconds):
+        while not await so():
+            await asyncio.sleep(0.2)
 
 
 @dataclass(frozen=True, slots=True)

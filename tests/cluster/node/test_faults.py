@@ -1,14 +1,13 @@
 """Runs go on whatever dies: runners, a revision, the operator, the API server."""
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from cluster.harness.node import NodeCluster
 from cluster.harness.node_postgres import NodePostgres
-from cluster.node.release import Release, Town
+from cluster.node.release import Release, Town, until
 from cluster.node.witness import Witness, check, runs_of, witnessed
 from cluster.operation import eventually, function
 
@@ -41,7 +40,7 @@ async def test_a_hundred_runs_under_faults(
     key = town.learn()
 
     send(town, key, range(50), rest=20)
-    await until(lambda: begun(witness, "second", 15), 60)
+    await until(lambda: witness.has_begun("second", 15), 60)
     for container in town.containers():
         town.kill(container)
     town.apply(witnessed("steady", 2, node_postgres.dsn))
@@ -50,7 +49,7 @@ async def test_a_hundred_runs_under_faults(
 
     release.scale(0)
     send(town, key, range(75, 85), rest=5)
-    await until(lambda: begun(witness, "second", 60), 60)
+    await until(lambda: witness.has_begun("second", 60), 60)
     containers = town.containers()
     assert len(containers) == 2, "a runner of each revision"
     node_cluster.plane.apiserver.stop()
@@ -82,21 +81,9 @@ def send(town: Town, key: str, numbers: range, rest: int) -> None:
     town.send(key, *({"name": "go", "data": {"n": number, "rest": rest}} for number in numbers))
 
 
-async def begun(witness: Witness, step_id: str, count: int) -> bool:
-    """Whether bodies of this step have begun in so many runs."""
-    return len({one.run_id for one in await witness.begun() if one.step_id == step_id}) >= count
-
-
 async def ended(town: Town, count: int) -> bool:
     """Whether so many runs have ended."""
     return sum(run.status.is_final for run in await runs_of(town, "steady")) >= count
-
-
-async def until(so: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(seconds):
-        while not await so():
-            await asyncio.sleep(0.2)
 
 
 def test_runs_off_the_control_plane(town: Town, node_cluster: NodeCluster, release: Release, restored: None) -> None:

@@ -90,6 +90,10 @@ class Witness:
         finally:
             await connection.close()
 
+    async def has_begun(self, step_id: str, count: int) -> bool:
+        """Whether bodies of this step have begun in so many runs."""
+        return len({one.run_id for one in await self.begun() if one.step_id == step_id}) >= count
+
 
 async def runs_of(town: Town, name: str) -> list[RunRow]:
     """Every run of a function, newest first."""

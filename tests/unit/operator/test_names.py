@@ -8,7 +8,7 @@ from hypothesis import given
 from unit.operator.observations import target_at
 
 from stepwell_operator.names import POOL_ID, digest, labels, pool_id, revision_of
-from stepwell_operator.provision import schema_of
+from stepwell_operator.provision import password_for, schema_of
 from stepwell_operator.resources.gateway import named
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -34,6 +34,27 @@ def test_wells_have_schemas_of_their_own(first: str, second: str, one: str, othe
     """Two wells never share a schema, and a schema's name is a Postgres identifier that needs no escaping."""
     assert re.fullmatch(r"[a-z0-9_]{1,63}", schema_of(first, one))
     assert (schema_of(first, one) == schema_of(second, other)) is ((first, one) == (second, other))
+
+
+ADMIN = "postgresql://admin:secret@h:5432/stepwell?reads=2"
+OURS = "Ab3_-" * 6 + "xy"
+
+
+@pytest.mark.parametrize(
+    ("dsn", "expected"),
+    [
+        (f"postgresql://stepwell_a:{OURS}@h:5432/stepwell?schema=stepwell_a", OURS),
+        (f"postgresql://stepwell_b:{OURS}@h:5432/stepwell", None),
+        (f"postgresql://stepwell_a:{OURS}@pooler:6432/stepwell", None),
+        (f"postgresql://stepwell_a:{OURS}@h:5432/other", None),
+        ("postgresql://stepwell_a@h:5432/stepwell", None),
+        ("postgresql://stepwell_a:short@h:5432/stepwell", None),
+        (f"postgresql://stepwell_a:{OURS[:-13]}'%20superuser--@h:5432/stepwell", None),
+    ],
+)
+def test_a_password_is_kept_only_of_an_address_of_ours(dsn: str, expected: str | None) -> None:
+    """Of an address in a namespace's Secret only a password that we made, for our role and our Postgres, is used again."""
+    assert password_for(dsn, ADMIN, "stepwell_a") == expected
 
 
 @given(store=STORES)

@@ -31,6 +31,13 @@ RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.In
 
 _AWAY_CLASSES = ("08", "53", "57", "58")
 _AWAY_STATES = ("25006", "55P03")
+_GONE = (
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""What statements meet while a well is being restored: its schema is away, or only half there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,11 @@ async def connect(address: Address) -> Connection:
 
 
 class Connections:
-    """At most `limit` connections, made on demand; those beyond `keep` go after half a minute without use."""
+    """At most `limit` connections, made on demand; those beyond `keep` go after half a minute without use.
+
+    Once `proven`, the address and the well behind it have been good: refused or missing now, they are away, as in a restore or
+    while a role's password changes, and no run may pay for that with a try.
+    """
 
     def __init__(self, address: Address, limit: int, keep: int) -> None:
         self.address = address
@@ -127,6 +138,7 @@ class Connections:
         self._pause = 0.0
         self._again_at = 0.0
         self._waiting = 0
+        self.proven = False
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -152,7 +164,7 @@ class Connections:
             try:
                 yield connection
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
-                unavailable = translated(error)
+                unavailable = self._told(error)
                 if isinstance(unavailable, StoreUnavailable) and not isinstance(error, (*RETRIED, asyncpg.LockNotAvailableError)):
                     connection.terminate()
                 if retrying and isinstance(error, RETRIED):
@@ -190,14 +202,21 @@ class Connections:
             raise StoreUnavailable("Postgres can't be reached; the next try to connect comes in a moment")
         try:
             connection = await connect(self.address)
-        except StoreUnavailable:
+        except (StoreUnavailable, AddressRefused) as error:
             # Full jitter, so that a fleet doesn't come back in step.
             self._pause = min(max(self._pause * 2, 0.05), LONGEST_PAUSE)
             self._again_at = loop.time() + self._pause * random.random()  # noqa: S311
+            if self.proven and isinstance(error, AddressRefused):
+                raise StoreUnavailable(str(error)) from error
             raise
         self._pause = 0.0
         self._open.add(connection)
         return connection
+
+    def _told(self, error: Exception) -> Exception:
+        if self.proven and isinstance(error, _GONE):
+            return StoreUnavailable(f"Postgres: the well is away: {error} ({error.sqlstate})")
+        return translated(error)
 
     def _give_back(self, connection: Connection) -> None:
         if connection.is_closed():

@@ -56,6 +56,7 @@ class PostgresStore(Reads, Upkeep, Access):
                     f"synchronous_commit is {durable!r}: what is acknowledged could be lost; set it to on for this role"
                 )
             await check(connection, self._schema)
+        self._writes.proven = self._reads.proven = True
         self._heart.open()
 
     async def close(self) -> None:
