@@ -21,7 +21,6 @@ EMPTY: dict[str, str] = {
     "stepwell_paused_runs": "nothing is paused",
     "stepwell_store_dead_tuples": "Postgres alone has dead rows to tell of",
     "stepwell_store_errors_total": "the store did not fail",
-    "stepwell_recovery_seconds_bucket": "no runner died under the eyes of another",
     "stepwell_spans_lost_total": "no traces are sent",
     "stepwell_cron_lag_seconds_bucket": "no tick came due in that minute",
     "stepwell_reconcile_total": "the operator's: there is none beside `dev`",

@@ -99,6 +99,8 @@ _RESULT = Label("result", ("accepted", "duplicate", "conflict", "too_large", "in
 _KIND = Label("kind", ("trigger", "cancel", "wait", "key"))
 _STATUS = Label("status", ("completed", "failed", "cancelled", "skipped"))
 _CAUSE = Label("cause", ("lease_expired", "drain", "restart"))
+TAKEN_OVER = ("lease_expired", "restart")
+"""Why a sweep takes a run from its runner. These begin at zero, or the first recovery would be no increase of anything."""
 _OP = Label("op")
 
 
