@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench cluster-test format generate clean
+.PHONY: help setup demo test check bench cluster-test format generate pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -35,5 +35,11 @@ format: setup ## format and mend what can be mended
 generate: setup ## write anew what is made from code: CRDs, rules, boards, the tables of metrics
 	$(RUN)python -m stepwell_operator.crd && $(RUN)python -m stepwell_operator.crd --folder charts/stepwell/files/crds && $(RUN)python -m stepwell_operator.monitoring
 
+pictures: $(VENV)-pictures/.ready ## draw the main boards for the docs anew, from a Prometheus and three minutes of the orders example
+	$(VENV)-pictures/bin/python tests/monitoring/pictures.py
+
+$(VENV)-pictures/.ready: pyproject.toml uv.lock .ci/setup
+	@PYTHON=$(PYTHON) bash .ci/setup $(VENV)-pictures --no-dev --group pictures
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) .demo .stepwell .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-pictures .demo .stepwell .pytest_cache .ruff_cache .hypothesis dist

@@ -25,11 +25,15 @@ class Reviewer:
     answers: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+EXPIRES = int(time.time()) + 86400
+"""One instant for all: else a token made a second later would be another one."""
+
+
 def jwt(name: str, serial: int = 0, **claims: Any) -> str:
     """A token of the shape that Kubernetes gives out, of whoever it names; another one for each serial."""
     told = {
         "aud": ["stepwell"],
-        "exp": int(time.time()) + 600,
+        "exp": EXPIRES,
         "sub": name,
         "kubernetes.io": {"namespace": "default"},
         "jti": serial,

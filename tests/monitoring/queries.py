@@ -1,6 +1,7 @@
 """Every query that a board or a rule asks, and what Prometheus answers to it."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -32,8 +33,9 @@ def operands(expr: str) -> list[str]:
     return [re.split(r"\s(?:>=|>)\s", part.strip())[0].strip() for part in flat]
 
 
-def replaced(query: str) -> str:
-    for name, value in RANGES.items():
+def replaced(query: str, values: Mapping[str, str] = RANGES) -> str:
+    """The query with the board's variables filled in."""
+    for name, value in values.items():
         query = query.replace(name, value)
     depth = query.count("(") - query.count(")")
     return query.lstrip("(") if depth > 0 else query

@@ -14,9 +14,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from monitoring.scraping import ORDERS, open_shop
 from prometheus_client.parser import text_string_to_metric_families
 
-ORDERS = Path(__file__).parents[2] / "examples" / "orders"
 EVERY = 0.1
 COMMIT = 2.0
 """So much later than a body's end its commit is certain to have been counted, on a busy machine too."""
@@ -106,27 +106,17 @@ def stored(database: sqlite3.Connection, sql: str, after: float = 0.0, before: f
 @pytest.mark.timeout(240)
 async def test_counters_agree_with_the_rows_over_a_kill(example: Callable[[str], ModuleType], tmp_path: Path) -> None:
     """What the second life counted is what it stored, to the row; of the first only what came after its last scrape is missing."""
-    expected, day_module, shop_module = (example(f"proof.{name}") for name in ("expected", "day", "shop"))
-    lines = expected.read((ORDERS / "events.ndjson").read_text(encoding="utf-8"))
-    shop = shop_module.Shop(tmp_path)
-    scrapes = Scrapes(shop)
-    try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-            parts = example("proof.api").Api(session, ""), example("proof.sender").Sender(lines)
-            day = day_module.Day(shop, *parts, example("proof.progress").Progress(len(lines)))
-            await shop.start()
-            day.api.url = shop.url
-            await day.api.until_ready()
-            scraping = asyncio.create_task(scrapes.run(session))
-            while day.sender.sent < len(lines) // 2:
-                await day._step()
-            await day.power_cut()
-            await day.afternoon(expected.calls_of(lines).runs)
-            scraping.cancel()
-            await scrapes.once(session)
+    async with open_shop(example, tmp_path) as day:
+        shop, session = day.shop, day.api.session
+        scrapes = Scrapes(shop)
+        scraping = asyncio.create_task(scrapes.run(session))
+        while day.sender.sent < len(day.sender.lines) // 2:
+            await day._step()
+        await day.power_cut()
+        await day.afternoon(example("proof.expected").calls_of(day.sender.lines).runs)
+        scraping.cancel()
+        await scrapes.once(session)
         assert await shop.stop() == 0
-    finally:
-        await shop.kill()
     first, second = (scrapes.last[pid] for pid in shop.pids)
     database = sqlite3.connect(f"file:{shop.db}?mode=ro", uri=True)
     try:

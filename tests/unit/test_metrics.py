@@ -187,7 +187,7 @@ def test_five_hundred_functions_fit_the_budget() -> None:
     found = lines(metrics)
     simple = [sample for sample in found if not re.match(r"\w+_(bucket|sum|count)\{", sample)]
     assert len(simple) <= 500 * 60 + 200
-    assert len(found) - len(simple) == 500 * 2 * 10
+    assert len(found) - len(simple) == 500 * 2 * 10 + 2 * 10  # the last are the times of recoveries
     assert lines(metrics, "stepwell_metrics_dropped_series_total") == {
         'stepwell_metrics_dropped_series_total{namespace="default"}': 0
     }
@@ -205,6 +205,20 @@ def test_counters_of_a_registered_function_begin_at_zero() -> None:
     metrics.keep([ORDERS, NIGHTLY])
     assert len(lines(metrics, "stepwell_cron_ticks_total")) == len(TickOutcome)
     assert 'stepwell_runs_created_total{function="nightly",namespace="default",trigger="event"}' not in lines(metrics)
+
+
+def test_the_first_recovery_is_an_increase() -> None:
+    """What a sweep takes over is counted from zero, by cause, and so is the time that it took: no series begins with it."""
+    metrics = Metrics("dev")
+    metrics.keep([ORDERS])
+    before = lines(metrics)
+    metrics.of("orders").recovered("restart")
+    metrics.recovered_after("restart", 2.0)
+    after = lines(metrics)
+    assert before.keys() == after.keys()
+    grown = {sample for sample in after if after[sample] > before[sample]}
+    assert 'stepwell_runs_recovered_total{cause="restart",function="orders",namespace="default"}' in grown
+    assert 'stepwell_recovery_seconds_count{cause="restart",namespace="default"}' in grown
 
 
 def test_each_process_has_what_it_can_reach() -> None:

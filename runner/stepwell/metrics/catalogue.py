@@ -87,6 +87,8 @@ class Metric:
 FAST = (0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 10.0)
 WAITS = (0.01, 0.1, 1.0, 5.0, 60.0, 600.0, 3600.0)
 LONG = (0.05, 0.5, 5.0, 60.0, 600.0, 3600.0, 86400.0)
+TAKEOVERS = (1.0, 5.0, 10.0, 20.0, 32.0, 60.0, 300.0)
+"""With a bound where a lease of 30 s and the two seconds for its sweep end."""
 TINY = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01)
 RECONCILES = (0.005, 0.02, 0.1, 0.5, 2.5, 10.0, 60.0)
 """Seven bounds each: with the infinite one a histogram has eight buckets."""
@@ -99,6 +101,8 @@ _RESULT = Label("result", ("accepted", "duplicate", "conflict", "too_large", "in
 _KIND = Label("kind", ("trigger", "cancel", "wait", "key"))
 _STATUS = Label("status", ("completed", "failed", "cancelled", "skipped"))
 _CAUSE = Label("cause", ("lease_expired", "drain", "restart"))
+TAKEN_OVER = ("lease_expired", "restart")
+"""Why a sweep takes a run from its runner. These begin at zero, or the first recovery would be no increase of anything."""
 _OP = Label("op")
 
 
@@ -219,7 +223,7 @@ CLAIMS = _counter("claims_total", By.EXECUTION, (_FUNCTION,), "Queue items claim
 LEASES_LOST = _counter("leases_lost_total", By.EXECUTION, (_FUNCTION,), "Leases that ended before their execution")
 FENCED_WRITES = _counter("fenced_writes_total", By.EXECUTION, (_FUNCTION,), "Writes refused by the epoch")
 RUNS_RECOVERED = _counter("runs_recovered_total", By.DISPATCH, (_FUNCTION, _CAUSE), "Executions taken over")
-RECOVERY_SECONDS = _histogram("recovery_seconds", By.DISPATCH, (_CAUSE,), "Time from the last beat to the new claim", LONG)
+RECOVERY_SECONDS = _histogram("recovery_seconds", By.DISPATCH, (_CAUSE,), "Time from the last beat to the new claim", TAKEOVERS)
 LOOP_BLOCKED = _counter(
     "loop_blocked_seconds_total",
     By.EXECUTION,

@@ -213,7 +213,8 @@ class FunctionMetrics:
             _ = self.refused
         for kind in expression_kinds(spec):
             self._error(kind)
-        self.recovered("lease_expired", 0)
+        for cause in names.TAKEN_OVER:
+            self.recovered(cause, 0)
         _ = self.parked
 
     def _reach_execution(self) -> None:

@@ -51,6 +51,9 @@ class Metrics:
         if By.DOOR in self.parts:
             for result in names.EVENTS_RECEIVED.labels[0].values:
                 self.shelf.count(names.EVENTS_RECEIVED, result)
+        if By.DISPATCH in self.parts:
+            for cause in names.TAKEN_OVER:
+                self.shelf.spread(names.RECOVERY_SECONDS, cause)
         if By.CRON in self.parts:
             for invariant in names.INVARIANT_VIOLATIONS.labels[0].values:
                 self.shelf.count(names.INVARIANT_VIOLATIONS, invariant)
