@@ -33,6 +33,8 @@ from stepwell_operator.world import Key, Seen, World, owners_of
 SHARED_OWNERS = 100
 """So many functions own a namespace's gateway and Secrets together, so that these go with the last of them, operator or not."""
 DRAIN_DEADLINE = 3600.0
+FAREWELL_PAUSE = 10.0
+"""How often (s) a well that nobody uses is looked at while runs of functions that are gone still have to be cancelled there."""
 EVALUATION = "; this is the evaluation store, one small Postgres for trying out: give a production namespace a store of its own"
 
 
@@ -346,13 +348,7 @@ class Reconciler:
     async def _reconcile_well(self, namespace: str, store: str) -> float | None:
         users = self.users(namespace, store)
         if not users:
-            if any(seen for seen in self.world.functions_in(namespace)) or self.wells.facts(namespace, store).ready:
-                await self.children.drop_gateway(namespace, store)
-            self._settling.over(Item("well", namespace, store))
-            facts = self.wells.facts(namespace, store)
-            if not facts.ready or not any(row.active for row in facts.functions.values()):
-                await self.wells.forget(namespace, store)
-            return None
+            return await self._leave_well(namespace, store)
         before = self.wells.facts(namespace, store)
         owners = self._owners(before, users)
         was = (before.reason, before.message, before.digest, before.gateway)
@@ -365,6 +361,20 @@ class Reconciler:
             if was[0] != "Pending":  # whoever came first waits for this
                 self.look_at(users)
         return None if facts.ready else 5.0
+
+    async def _leave_well(self, namespace: str, store: str) -> float | None:
+        """Nobody uses it any more: let go of it, once everything of functions that are gone has been taken out of it."""
+        facts = self.wells.facts(namespace, store)
+        if any(self.world.functions_in(namespace)) or facts.ready:
+            await self.children.drop_gateway(namespace, store)
+        self._settling.over(Item("well", namespace, store))
+        if facts.functions and not facts.ready:
+            facts = await self.wells.look_back(namespace, store)
+        if not any(row.owner.startswith("dfn/") for row in facts.functions.values()):
+            await self.wells.forget(namespace, store)
+            return None
+        self.look_for_orphans(facts)
+        return FAREWELL_PAUSE
 
     def _owners(self, well: WellFacts, users: list[Seen]) -> Owners:
         """Who is to own what a well's functions share, and whether a change of that waits."""

@@ -144,6 +144,18 @@ class Wells:
                 self._fail(facts, "Unreachable", "Postgres can't be reached with this namespace's credentials")
             return facts
 
+    async def look_back(self, namespace: str, store: str) -> WellFacts:
+        """Look once more at a well that was away and that nobody uses; by its last address, for its Secret may be gone."""
+        key = (namespace, store)
+        async with self._locks[key]:
+            facts = self.facts(namespace, store)
+            try:
+                if key in self._dsns:
+                    await self._look(key)
+            except (StoreError, Unready) as error:
+                self._fail(facts, "Unreachable", str(error))
+            return facts
+
     async def _look(self, key: WellKey) -> None:
         store, facts = self._store(key), self.facts(*key)
         registry = await store.registry()

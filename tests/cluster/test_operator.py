@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from cluster.harness.api import Api
 from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says, waiting
+from postgres_server import Postgres
 
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import AuditFilter, PauseRow, Registry
@@ -367,18 +368,39 @@ def test_a_deleted_function_leaves_nothing(place: Place) -> None:
         place.api.wait_gone(f"{core}/{path}", 60)
     place.api.wait_gone(f"/apis/apps/v1/namespaces/{place.namespace}/deployments/stepwell-gateway", 60)
 
-    import asyncio
+    eventually(lambda: left(dsn, run_id) == ("cancelled", []))
+
+
+def test_a_function_deleted_while_its_store_is_away_is_taken_out_later(place: Place, postgres: Postgres) -> None:
+    """Its runs are cancelled and nothing starts any more once the store is back, though its Secret went with the function."""
+    place.apply(function("one"))
+    place.ready("one")
+    run_id = place.start_run("one")
+    dsn = place.dsn()
+    postgres.kill()
+    try:
+        place.delete("one")
+        place.api.wait_gone(f"/api/v1/namespaces/{place.namespace}/secrets/stepwell-store", 60)
+    finally:
+        postgres.start()
+    eventually(lambda: left(dsn, run_id) == ("cancelled", []))
+
+
+def left(dsn: str, run_id: str) -> tuple[str, list[str]]:
+    """What a run's status is, and which functions of the well are active."""
 
     async def ask() -> tuple[str, list[str]]:
         store = PostgresStore(dsn)
         await store.open()
-        row = await store.run(run_id)
-        active = [one.function_id for one in (await store.registry()).functions if one.active]
-        await store.close()
+        try:
+            row = await store.run(run_id)
+            active = [one.function_id for one in (await store.registry()).functions if one.active]
+        finally:
+            await store.close()
         assert row is not None
         return row.status.value, active
 
-    eventually(lambda: asyncio.run(ask()) == ("cancelled", []))
+    return asyncio.run(ask())
 
 
 def test_a_function_that_drains_waits_for_its_runs(place: Place) -> None:
