@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stepwell.store.records import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
+from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
 
 READY = "Connected"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from stepwell.store.records import RevisionRow
+from stepwell.store.registry import RevisionRow
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.target import Fault, PoolSpec, Target, read_pool
 from stepwell_operator.world import Child, Seen

@@ -13,8 +13,9 @@ from stepwell.engine.audit import tell, tell_change
 from stepwell.engine.cancelling import cancel_all
 from stepwell.engine.registration import registration
 from stepwell.errors import AddressRefused, StoreError, StoreUnavailable
+from stepwell.store.access import AuditRow
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import AuditRow, FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
+from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
 from stepwell_operator.addresses import Addresses, Unready
 from stepwell_operator.cluster import STORE, Cluster, ClusterError
 from stepwell_operator.facts import READY, WellFacts

@@ -29,7 +29,7 @@ from stepwell.processes import (
 )
 from stepwell.settings import DevSettings, StoreSettings
 from stepwell.spec.function import CronTrigger, EventTrigger
-from stepwell.store.records import ScheduleRow
+from stepwell.store.registry import ScheduleRow
 from stepwell.why import clock_time, span
 from stepwell.worker import Worker
 

@@ -24,7 +24,7 @@ from stepwell.importing import LoadFailed
 from stepwell.invoke import LocalCode
 from stepwell.loading import differences, function_of, handler_in, module_of
 from stepwell.spec.function import FAILURE_SUFFIX, FunctionSpec, failure_spec
-from stepwell.store.records import RevisionRow
+from stepwell.store.registry import RevisionRow
 from stepwell.worker import Codes, Worker
 
 MODULE = "stepwell_pool_code"

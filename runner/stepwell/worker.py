@@ -29,7 +29,9 @@ from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.invoke import LocalCode
 from stepwell.revision import revision_of
-from stepwell.store.records import FOREVER, Claim, Claimed, End, Journal, Park, Parked, RunnerRow, Start, StartResult, Turn
+from stepwell.store.records import FOREVER, Claim, End, Park, Parked, Start, Turn
+from stepwell.store.results import Claimed, Journal, StartResult
+from stepwell.store.views import RunnerRow
 from stepwell.warm import WARM_FOR, Warm
 
 SECOND = 1_000_000

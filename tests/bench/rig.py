@@ -20,7 +20,8 @@ from stepwell.engine.well import Well
 from stepwell.metrics import Metrics
 from stepwell.metrics.timed_store import timed
 from stepwell.store.protocol import Store
-from stepwell.store.records import End, Pile, PileResult
+from stepwell.store.records import End, Pile
+from stepwell.store.results import PileResult
 from stepwell.worker import Worker, WorkerOptions
 
 

@@ -36,8 +36,8 @@ from stepwell.settings import GatewaySettings
 from stepwell.spec.function import Concurrency, EventTrigger, FunctionSpec
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.protocol import Store
-from stepwell.store.records import FunctionStats, Stats
 from stepwell.store.sqlite import SqliteStore
+from stepwell.store.views import FunctionStats, Stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

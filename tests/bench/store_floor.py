@@ -18,7 +18,9 @@ from tests.postgres_server import Postgres, server
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import Claim, End, EventRow, FunctionRow, Pile, RunnerRow, Start, StepKind, StepRow, TriggerKind, Turn
+from stepwell.store.records import Claim, End, EventRow, Pile, Start, StepKind, StepRow, TriggerKind, Turn
+from stepwell.store.registry import FunctionRow
+from stepwell.store.views import RunnerRow
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 FUNCTIONS = ("bench",)

@@ -19,6 +19,7 @@ from cluster.harness.node import node_cluster as run_node_cluster
 from cluster.harness.node_postgres import NodePostgres
 from cluster.harness.node_postgres import node_postgres as run_node_postgres
 from cluster.harness.python_image import base_layer, dependency_layer
+from cluster.operation import Installed, Kubelet, OperatorProcess, Place
 from cluster.toolchain.build import CONTROL, NODE, CannotBuild, build
 
 EXISTING = os.environ.get("STEPWELL_TEST_KUBECONFIG", "")
@@ -70,6 +71,44 @@ def api(kubeconfig: Path, request: pytest.FixtureRequest) -> Iterator[Api]:
         kubectl = request.getfixturevalue("control_plane").binaries / "kubectl"
     with Api(kubeconfig, kubectl) as administrator:
         yield administrator
+
+
+@pytest.fixture(scope="module")
+def administrator(kubeconfig: Path, control_plane: ControlPlane) -> Iterator[Api]:
+    """The API server, for a whole module."""
+    with Api(kubeconfig, control_plane.binaries / "kubectl") as made:
+        yield made
+
+
+@pytest.fixture
+def installed(api: Api, tmp_path: Path, postgres_dsn: str) -> Iterator[Installed]:
+    """The operator's kinds and rights, for one test."""
+    made = Installed(api, tmp_path, postgres_dsn)
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def operator(administrator: Api, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """One operator for a whole module."""
+    installed = Installed(administrator, tmp_path_factory.mktemp("operator"), postgres_dsn)
+    with installed.operator() as process:
+        yield process
+    installed.remove()
+
+
+@pytest.fixture(scope="module")
+def kubelet(administrator: Api) -> Iterator[Kubelet]:
+    """Pods run, or what is wrong with them is said."""
+    with Kubelet(administrator) as made:
+        yield made
+
+
+@pytest.fixture
+def place(api: Api, namespace: str, operator: OperatorProcess, kubelet: Kubelet) -> Place:
+    """An empty namespace, watched."""
+    del operator, kubelet
+    return Place(api, namespace)
 
 
 @pytest.fixture

@@ -4,49 +4,18 @@ The others are in tests/scenarios/test_twenty_failures.py.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cluster.harness.api import Api, Object
-from cluster.operation import Installed, Kubelet, OperatorProcess, Place, eventually, function, says, waiting
+from cluster.harness.api import Object
+from cluster.operation import Kubelet, Place, eventually, function, says, waiting
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 UNSCHEDULABLE = {
     "phase": "Pending",
     "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: no GPU"}],
 }
-
-
-@pytest.fixture(scope="module")
-def administrator(kubeconfig: Path, control_plane: object) -> Iterator[Api]:
-    """The API server, for the whole module."""
-    with Api(kubeconfig, control_plane.binaries / "kubectl") as made:  # type: ignore[attr-defined]
-        yield made
-
-
-@pytest.fixture(scope="module")
-def operator(administrator: Api, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """One operator for the whole module."""
-    installed = Installed(administrator, tmp_path_factory.mktemp("operator"), postgres_dsn)
-    with installed.operator() as process:
-        yield process
-    installed.remove()
-
-
-@pytest.fixture(scope="module")
-def kubelet(administrator: Api) -> Iterator[Kubelet]:
-    """Pods run, or what is wrong with them is said."""
-    with Kubelet(administrator) as made:
-        yield made
-
-
-@pytest.fixture
-def place(api: Api, namespace: str, operator: OperatorProcess, kubelet: Kubelet) -> Place:
-    """An empty namespace, watched."""
-    del operator, kubelet
-    return Place(api, namespace)
 
 
 def find(place: Place) -> tuple[str, str]:

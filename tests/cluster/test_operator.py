@@ -2,51 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import asyncpg
 import pytest
-from cluster.harness.api import Api
-from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says, waiting
+from cluster.operation import CODE, Kubelet, Place, condition, eventually, function, says, waiting
 from postgres_server import Postgres
 
+from stepwell.store.access import AuditFilter
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import AuditFilter, PauseRow, Registry
+from stepwell.store.registry import PauseRow, Registry
 from stepwell_operator.provision import schema_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 OTHER = "async def main(ctx):\n    return 2\n"
-
-
-@pytest.fixture(scope="module")
-def administrator(kubeconfig: Path, control_plane: object) -> Iterator[Api]:
-    """The API server, for the whole module."""
-    with Api(kubeconfig, control_plane.binaries / "kubectl") as made:  # type: ignore[attr-defined]
-        yield made
-
-
-@pytest.fixture(scope="module")
-def operator(administrator: Api, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """One operator for the whole module."""
-    installed = Installed(administrator, tmp_path_factory.mktemp("operator"), postgres_dsn)
-    with installed.operator() as process:
-        yield process
-    installed.remove()
-
-
-@pytest.fixture(scope="module")
-def kubelet(administrator: Api) -> Iterator[Kubelet]:
-    """Pods run."""
-    with Kubelet(administrator) as made:
-        yield made
-
-
-@pytest.fixture
-def place(api: Api, namespace: str, operator: OperatorProcess, kubelet: Kubelet) -> Place:
-    """An empty namespace, watched."""
-    del operator, kubelet
-    return Place(api, namespace)
 
 
 def registry(place: Place) -> Registry:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -20,7 +19,7 @@ from cluster.harness.proxy import FaultProxy
 from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says
 
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import Registry
+from stepwell.store.registry import Registry
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 OTHER = "async def main(ctx):\n    return 2\n"
@@ -33,13 +32,6 @@ BURST, A_SECOND = 60, 20
 def also(*values: object) -> Any:
     """A variant that a longer run has time for."""
     return pytest.param(*values, marks=pytest.mark.long)
-
-
-@pytest.fixture
-def installed(api: Api, tmp_path: Path, postgres_dsn: str) -> Iterator[Installed]:
-    made = Installed(api, tmp_path, postgres_dsn)
-    yield made
-    made.remove()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,13 +22,6 @@ KINDS = {
     "Service": "/api/v1/namespaces/{}/services",
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
 }
-
-
-@pytest.fixture
-def installed(api: Api, tmp_path: Path, postgres_dsn: str) -> Iterator[Installed]:
-    made = Installed(api, tmp_path, postgres_dsn)
-    yield made
-    made.remove()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,12 +128,6 @@ GROUPS: dict[str, tuple[Field, ...]] = {
 }  # fmt: skip
 APART = {"functionId", "storeRef"}
 """What never changes has a test of its own."""
-
-
-@pytest.fixture(scope="module")
-def administrator(kubeconfig: Path, control_plane: object) -> Iterator[Api]:
-    with Api(kubeconfig, control_plane.binaries / "kubectl") as made:  # type: ignore[attr-defined]
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,5 @@
 """The operator's rights are those that it uses: each verb of its list is used in a life that has everything in it, and no other is."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from cluster.harness.api import Api
 from cluster.harness.audit import Asked
@@ -18,13 +15,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 OTHER = "async def main(ctx):\n    return 2\n"
 REVIEWS = "selfsubjectaccessreviews"
 """Whoever is known to the API server may ask what it may do."""
-
-
-@pytest.fixture
-def installed(api: Api, tmp_path: Path, postgres_dsn: str) -> Iterator[Installed]:
-    made = Installed(api, tmp_path, postgres_dsn)
-    yield made
-    made.remove()
 
 
 def test_every_right_is_used_and_none_is_missing(

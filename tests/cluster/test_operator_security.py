@@ -28,19 +28,13 @@ from cluster.operation import (
 )
 
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import RunRow
+from stepwell.store.views import RunRow
 from stepwell_operator import rights
 from stepwell_operator.provision import schema_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}.stepwell.dev"
 STORES = "/apis/stepwell.dev/v1alpha1/namespaces/{}/durablestores"
-
-
-@pytest.fixture(scope="module")
-def administrator(kubeconfig: Path, control_plane: object) -> Iterator[Api]:
-    with Api(kubeconfig, control_plane.binaries / "kubectl") as made:  # type: ignore[attr-defined]
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cluster.harness.api import Api
@@ -16,13 +15,6 @@ from stepwell_operator.settling import OWNERS_PATIENCE
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 IDLE = 60
 ELECTION = ("leases", "selfsubjectaccessreviews")
-
-
-@pytest.fixture
-def installed(api: Api, tmp_path: Path, postgres_dsn: str) -> Iterator[Installed]:
-    made = Installed(api, tmp_path, postgres_dsn)
-    yield made
-    made.remove()
 
 
 @pytest.fixture

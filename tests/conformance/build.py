@@ -13,18 +13,13 @@ from stepwell.store.records import (
     FOREVER,
     Cancel,
     Claim,
-    Claimed,
     Consume,
     End,
     EventRow,
     Limit,
-    News,
     Park,
     Parked,
     Pile,
-    PileResult,
-    RunFilter,
-    RunnerRow,
     Start,
     StepKind,
     StepRow,
@@ -34,6 +29,8 @@ from stepwell.store.records import (
     Turn,
     Wait,
 )
+from stepwell.store.results import Claimed, News, PileResult
+from stepwell.store.views import RunFilter, RunnerRow
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND

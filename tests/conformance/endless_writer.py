@@ -9,8 +9,9 @@ from itertools import count
 
 from conformance.build import POOLS, T0, done, event, run_id, start, step
 
-from stepwell.store.records import Pile, RunnerRow, Turn
+from stepwell.store.records import Pile, Turn
 from stepwell.store.sqlite import SqliteStore
+from stepwell.store.views import RunnerRow
 
 
 async def write(path: str, first: int) -> None:

@@ -4,7 +4,8 @@ import pytest
 from conformance.build import T0, Well
 from conformance.conftest import Opened
 
-from stepwell.store.records import AuditFilter, AuditRow, FunctionRow, KeyRow
+from stepwell.store.access import AuditFilter, AuditRow, KeyRow
+from stepwell.store.registry import FunctionRow
 
 
 def key(number: int, name: str = "shop", *, created: int = T0) -> KeyRow:

@@ -4,7 +4,8 @@ import pytest
 from conformance.build import SECOND, Well, asking, cancel, done, error, event, park, run_id, start, step, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Limit, News, StepKind
+from stepwell.store.records import Limit, StepKind
+from stepwell.store.results import News
 
 
 async def test_a_queued_run_is_cancelled(well: Well) -> None:

@@ -4,7 +4,8 @@ import asyncio
 
 from conformance.build import DAY, FOREVER, SECOND, T0, Well, asking, cancel, consume, done, park, run_id, start, turn, wait
 
-from stepwell.store.records import Claim, Claimed, News, Parked, StepKind, TriggerKind
+from stepwell.store.records import Claim, Parked, StepKind, TriggerKind
+from stepwell.store.results import Claimed, News
 
 
 async def test_a_claim_says_all_that_an_execution_needs(well: Well) -> None:

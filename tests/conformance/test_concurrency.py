@@ -7,7 +7,8 @@ import pytest
 from conformance.build import SECOND, Well, asking, consume, done, park, run_id, start, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Claimed, Limit
+from stepwell.store.records import Limit
+from stepwell.store.results import Claimed
 
 ONE = (Limit("f", 1),)
 TWO = (Limit("f", 2),)

@@ -2,7 +2,9 @@
 
 from conformance.build import T0, Well, event, run_id, start
 
-from stepwell.store.records import Decision, EventFate, FunctionRow, StoredEvent
+from stepwell.store.records import Decision, EventFate
+from stepwell.store.registry import FunctionRow
+from stepwell.store.views import StoredEvent
 
 ACCEPTED, DUPLICATE, CONFLICT = EventFate.ACCEPTED, EventFate.DUPLICATE, EventFate.CONFLICT
 
@@ -105,7 +107,7 @@ async def test_nothing_lands_under_another_registry(well: Well) -> None:
 
 async def test_runs_of_an_event(well: Well) -> None:
     """The runs that an event is the input of are found by its id, newest first."""
-    from stepwell.store.records import RunFilter
+    from stepwell.store.views import RunFilter
 
     await well.commit(
         events=(event("a"), event("b")),

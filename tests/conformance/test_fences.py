@@ -16,7 +16,8 @@ from conformance.build import (
 )
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import AttemptRow, Claimed, EventFate, Parked, Signal, StepKind, TriggerKind
+from stepwell.store.records import AttemptRow, EventFate, Parked, Signal, StepKind, TriggerKind
+from stepwell.store.results import Claimed
 
 
 async def taken_over(well: Well) -> tuple[Claimed, Claimed]:

@@ -6,7 +6,8 @@ import orjson
 from conformance.build import FOREVER, SECOND, Well, cancel, done, error, failed, park, run_id, start, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Claimed, News, StartResult, StepKind, TriggerKind, Turn, Wait
+from stepwell.store.records import StepKind, TriggerKind, Turn, Wait
+from stepwell.store.results import Claimed, News, StartResult
 
 
 def calling(child: int) -> Wait:

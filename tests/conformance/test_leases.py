@@ -6,7 +6,9 @@ import threading
 from conformance.build import SECOND, T0, Well, asking, cancel, done, park, run_id, start, step, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Lost, Overdue, Parked, RunnerRow, StepKind
+from stepwell.store.records import Parked, StepKind
+from stepwell.store.results import Lost, Overdue
+from stepwell.store.views import RunnerRow
 
 
 async def test_a_beat_renews_the_lease(well: Well) -> None:

@@ -3,7 +3,8 @@
 import pytest_asyncio
 from conformance.build import SECOND, T0, Well, asking, consume, done, park, run_id, start, turn, wait
 
-from stepwell.store.records import FunctionRow, Limit, Parked, PauseRow, StepKind
+from stepwell.store.records import Limit, Parked, StepKind
+from stepwell.store.registry import FunctionRow, PauseRow
 
 PAUSE = PauseRow("f", T0, "ada", "bad deploy")
 

@@ -3,7 +3,9 @@
 from conformance.build import SECOND, T0, Well, cancel, done, failed, park, run_id, start, step, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import FunctionRow, FunctionStats, Limit, LimitStats, Parked, RunFilter, ScheduleRow, StepKind
+from stepwell.store.records import Limit, Parked, StepKind
+from stepwell.store.registry import FunctionRow, ScheduleRow
+from stepwell.store.views import FunctionStats, LimitStats, RunFilter
 
 
 async def listed(well: Well, **which: object) -> list[int]:

@@ -2,7 +2,7 @@
 
 from conformance.build import SECOND, T0, Well, tick
 
-from stepwell.store.records import FunctionRow, ScheduleRow
+from stepwell.store.registry import FunctionRow, ScheduleRow
 
 
 def function(name: str, revision: str = "r1", spec: bytes = b"{}", owner: str = "one") -> FunctionRow:

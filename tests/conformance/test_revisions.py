@@ -7,17 +7,9 @@ from conformance.build import SECOND, T0, Well, asking, cancel, done, park, run_
 
 from stepwell.engine.cancelling import cancel_all
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import (
-    FOREVER,
-    FunctionRow,
-    Limit,
-    Parked,
-    RevisionRow,
-    RevisionWork,
-    RunnerRow,
-    ScheduleRow,
-    StepKind,
-)
+from stepwell.store.records import FOREVER, Limit, Parked, StepKind
+from stepwell.store.registry import FunctionRow, RevisionRow, RevisionWork, ScheduleRow
+from stepwell.store.views import RunnerRow
 
 CODE = b'{"handler":"h"}'
 

@@ -3,7 +3,8 @@
 from conformance.build import T0, Well, done, run_id, step, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Claimed, Signal, StepKind, Turn, TurnResult, Wait
+from stepwell.store.records import Signal, StepKind, Turn, Wait
+from stepwell.store.results import Claimed, TurnResult
 
 
 def hearing(step_id: str, key: str = "s", **more: object) -> Wait:

@@ -155,7 +155,7 @@ async def test_reads_and_writes_at_once(well: Well) -> None:
             await well.commit(starts=(start(2 * number), start(2 * number + 1)))
 
     async def read() -> None:
-        from stepwell.store.records import RunFilter
+        from stepwell.store.views import RunFilter
 
         while not writing.done():
             assert len(await well.store.runs(RunFilter(limit=1000))) % 2 == 0

@@ -7,7 +7,9 @@ import orjson
 from conformance.build import SECOND, T0, Well, asking, done, event, run_id, start, step, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import EventFate, RunFilter, RunRow, StartResult, StepKind, TriggerKind
+from stepwell.store.records import EventFate, StepKind, TriggerKind
+from stepwell.store.results import StartResult
+from stepwell.store.views import RunFilter, RunRow
 
 
 def keyed(number: int, key: str = "k", until: int = T0 + 60 * SECOND, **more: Any) -> Any:

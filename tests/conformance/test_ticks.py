@@ -8,7 +8,9 @@ import pytest
 from conformance.build import SECOND, T0, Well, done, event, run_id, start, tick, turn
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import EventFate, FunctionRow, News, ScheduleRow, Tick, TickOutcome, TriggerKind
+from stepwell.store.records import EventFate, Tick, TickOutcome, TriggerKind
+from stepwell.store.registry import FunctionRow, ScheduleRow
+from stepwell.store.results import News
 
 SKIP, REPLACE = 1, 2
 

@@ -21,7 +21,8 @@ from conformance.build import (
 )
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import AttemptRow, Parked, StepKind, TurnResult
+from stepwell.store.records import AttemptRow, Parked, StepKind
+from stepwell.store.results import TurnResult
 
 
 async def test_steps_come_back_in_the_order_recorded(well: Well) -> None:

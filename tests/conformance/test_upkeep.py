@@ -5,7 +5,8 @@ from conformance.build import DAY, SECOND, T0, Well, consume, done, event, park,
 from conformance.conftest import Opened
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Decision, EventFate, FunctionRow, Limit, Parked, ScheduleRow, StepKind, TickOutcome
+from stepwell.store.records import Decision, EventFate, Limit, Parked, StepKind, TickOutcome
+from stepwell.store.registry import FunctionRow, ScheduleRow
 
 
 async def test_migrating_again_changes_nothing(well: Well) -> None:

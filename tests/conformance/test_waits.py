@@ -5,7 +5,8 @@ import asyncio
 from conformance.build import FOREVER, SECOND, T0, Well, cancel, consume, done, event, park, run_id, start, step, turn, wait
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Candidate, Consume, EventFate, News, StepKind, TurnResult
+from stepwell.store.records import Consume, EventFate, StepKind
+from stepwell.store.results import Candidate, News, TurnResult
 
 
 async def test_waits_with_a_key_are_candidates(well: Well) -> None:

@@ -18,7 +18,8 @@ from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreUnavailable
 from stepwell.metrics import Metrics
-from stepwell.store.records import RunFilter, RunRow, StepKind
+from stepwell.store.records import StepKind
+from stepwell.store.views import RunFilter, RunRow
 from stepwell.values import decode
 
 KITCHEN = Path(__file__).with_name("kitchen.py")

@@ -13,8 +13,8 @@ from death.kitchen import expected
 from postgres_server import server
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import RunFilter
 from stepwell.store.sqlite import SqliteStore
+from stepwell.store.views import RunFilter
 
 POINTS = [
     f"{name}-{side}:{count}"

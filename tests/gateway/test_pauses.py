@@ -83,7 +83,7 @@ async def test_pausing_twice_keeps_the_first(gateway: Any) -> None:
 
 async def test_a_manifest_pause_is_not_the_gateways(gateway: Any) -> None:
     """A function that its manifest pauses can't be resumed here: 409, and it says which annotation to take off."""
-    from stepwell.store.records import PauseRow
+    from stepwell.store.registry import PauseRow
 
     await gateway.serve(greet)
     await gateway.well.pause(PauseRow("greet", gateway.well.clock.now(), "ada", source="manifest"))

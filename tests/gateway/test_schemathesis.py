@@ -17,7 +17,8 @@ import stepwell
 from stepwell import Context
 from stepwell.gateway.serve import listen, serving
 from stepwell.settings import GatewaySettings
-from stepwell.store.records import AuditFilter, RunFilter
+from stepwell.store.access import AuditFilter
+from stepwell.store.views import RunFilter
 
 KEY = "s3cret"
 SETTINGS = GatewaySettings(keys=(KEY,), wrong_guesses=0)

@@ -17,7 +17,9 @@ from model.piling import ERROR, RUNNERS, Piling, Scene
 from model.promises import Promises
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import Cancel, Consume, Journal, Pile, PileResult, RunFilter, RunnerRow, StepKind
+from stepwell.store.records import Cancel, Consume, Pile, StepKind
+from stepwell.store.results import Journal, PileResult
+from stepwell.store.views import RunFilter, RunnerRow
 
 LONG, SHORT = 3600, 5
 """Leases, in seconds."""

@@ -12,7 +12,8 @@ from model.picture import Picture, difference, pictured, postgres_statement, sql
 
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.protocol import Store
-from stepwell.store.records import Pile, PileResult
+from stepwell.store.records import Pile
+from stepwell.store.results import PileResult
 from stepwell.store.sqlite import SqliteStore
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from typing import Any
 
 from model.picture import Picture
 
-from stepwell.store.records import End, EventFate, Park, Pile, PileResult, StepKind
+from stepwell.store.records import End, EventFate, Park, Pile, StepKind
+from stepwell.store.results import PileResult
 
 Key = tuple[str, str, int]
 RETRY, LISTENER = int(StepKind.RUN), int(StepKind.CANCEL)

@@ -3,7 +3,8 @@
 import orjson
 from conformance.build import SECOND
 
-from stepwell.store.records import FunctionRow, Limit, ScheduleRow
+from stepwell.store.records import Limit
+from stepwell.store.registry import FunctionRow, ScheduleRow
 
 FUNCTIONS = ("f", "g", "h", "k")
 POOLS = {"f": "p", "g": "p", "h": "q", "k": "q"}

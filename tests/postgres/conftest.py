@@ -6,7 +6,8 @@ from itertools import count
 import pytest
 
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import FunctionRow, RunnerRow
+from stepwell.store.registry import FunctionRow
+from stepwell.store.views import RunnerRow
 
 _numbers = count(1)
 Open = Callable[..., Awaitable[PostgresStore]]

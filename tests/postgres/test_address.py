@@ -9,7 +9,7 @@ import pytest
 from stepwell.errors import AddressRefused, StoreError
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres.connect import Address, parse_address
-from stepwell.store.records import FunctionRow
+from stepwell.store.registry import FunctionRow
 
 
 @pytest.mark.parametrize(

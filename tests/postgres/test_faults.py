@@ -12,7 +12,10 @@ from postgres_server import server
 from stepwell.engine.run import RunStatus
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.store.postgres import PostgresStore, connect
-from stepwell.store.records import End, EventFate, FunctionRow, Pile, PileResult, RunnerRow, Turn
+from stepwell.store.records import End, EventFate, Pile, Turn
+from stepwell.store.registry import FunctionRow
+from stepwell.store.results import PileResult
+from stepwell.store.views import RunnerRow
 
 
 async def test_nothing_that_was_acknowledged_is_lost_in_a_crash() -> None:

@@ -7,8 +7,8 @@ from postgres.conftest import Open
 from structlog.testing import capture_logs
 from unit.operator.observations import NAME, revision_row, target_at
 
+from stepwell.store.access import AuditFilter
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import AuditFilter
 from stepwell_operator.plan import Register
 from stepwell_operator.settings import Settings
 from stepwell_operator.wells import Wells

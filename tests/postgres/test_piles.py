@@ -4,7 +4,9 @@ from postgres.piles import claim, event, start, step, ulid
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import Cancel, End, FunctionRow, Limit, Park, Parked, Pile, StartResult, StepKind, Turn, Wait
+from stepwell.store.records import Cancel, End, Limit, Park, Parked, Pile, StepKind, Turn, Wait
+from stepwell.store.registry import FunctionRow
+from stepwell.store.results import StartResult
 
 
 async def test_a_run_that_its_own_pile_cancels_records_nothing(store: PostgresStore) -> None:

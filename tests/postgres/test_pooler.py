@@ -15,7 +15,9 @@ from postgres.piles import claim, event, start, step, ulid
 from postgres_server import PATIENCE, PORTS, Postgres, free_port
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import End, FunctionRow, Pile, RunnerRow, Turn
+from stepwell.store.records import End, Pile, Turn
+from stepwell.store.registry import FunctionRow
+from stepwell.store.views import RunnerRow
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 LISTENING = "0A"

@@ -18,12 +18,12 @@ from stepwell.store.records import (
     Park,
     Parked,
     Pile,
-    RunnerRow,
     StepKind,
     TriggerKind,
     Turn,
     Wait,
 )
+from stepwell.store.views import RunnerRow
 
 
 async def test_a_zombie_that_waited_for_the_lock_is_fenced(store: PostgresStore, open_store: Open) -> None:

@@ -10,7 +10,9 @@ from postgres.piles import claim, event, start, step, ulid
 from stepwell.engine.run import RunStatus
 from stepwell.errors import StoreError
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import End, FunctionRow, Pile, RunFilter, RunnerRow, Turn
+from stepwell.store.records import End, Pile, Turn
+from stepwell.store.registry import FunctionRow
+from stepwell.store.views import RunFilter, RunnerRow
 
 DAY = 86_400_000_000
 

@@ -14,7 +14,7 @@ from stepwell.metrics import Metrics
 from stepwell.pool_code import PoolCode
 from stepwell.spec.function import FunctionSpec, failure_spec, validate
 from stepwell.store.protocol import Store
-from stepwell.store.records import RevisionRow
+from stepwell.store.registry import RevisionRow
 from stepwell.testing import Durable
 from stepwell.worker import Worker, WorkerOptions
 

@@ -9,7 +9,7 @@ import stepwell
 from stepwell import CancelOn, Context, Event
 from stepwell.engine import bulk
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import RunFilter, RunRow
+from stepwell.store.views import RunFilter, RunRow
 from stepwell.testing import Durable
 
 GO = Event(name="go", data={"orderId": "7"}, id="go-1")

@@ -13,7 +13,9 @@ from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.metrics import Metrics
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import Claim, Pile, PileResult, RunFilter, RunnerRow
+from stepwell.store.records import Claim, Pile
+from stepwell.store.results import PileResult
+from stepwell.store.views import RunFilter, RunnerRow
 from stepwell.worker import Worker, WorkerOptions
 
 LEASE = timedelta(seconds=1)

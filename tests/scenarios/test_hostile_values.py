@@ -13,7 +13,8 @@ from stepwell.engine.committer import Op
 from stepwell.engine.events import NewEvent, make_fact
 from stepwell.engine.run import RunStatus
 from stepwell.errors import StoreError, StoreUnavailable
-from stepwell.store.records import Pile, PileResult
+from stepwell.store.records import Pile
+from stepwell.store.results import PileResult
 from stepwell.testing import Durable
 
 GO = Event(name="go", data={})

@@ -22,7 +22,7 @@ from stepwell.clock import SystemClock
 from stepwell.engine.registration import registration
 from stepwell.spec.function import validate
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import RevisionRow
+from stepwell.store.registry import RevisionRow
 
 DEADLINE = 30.0
 PATIENCE = 0.05

@@ -13,7 +13,8 @@ from stepwell.engine.cancelling import cancel_all
 from stepwell.engine.run import RunStatus
 from stepwell.errors import Unknown
 from stepwell.pool_code import HandlerImportFailed
-from stepwell.store.records import RunFilter, TickOutcome
+from stepwell.store.records import TickOutcome
+from stepwell.store.views import RunFilter
 from stepwell.testing import Durable
 
 NAPS = """

@@ -4,7 +4,7 @@ import asyncio
 
 import stepwell
 from stepwell import Context, Event
-from stepwell.store.records import RunFilter
+from stepwell.store.views import RunFilter
 from stepwell.testing import Durable
 
 

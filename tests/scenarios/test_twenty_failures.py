@@ -25,7 +25,7 @@ from stepwell.gateway.serve import Doorstep, address, listen, serving
 from stepwell.invoke import LocalCode
 from stepwell.metrics import Metrics
 from stepwell.settings import GatewaySettings
-from stepwell.store.records import RevisionRow
+from stepwell.store.registry import RevisionRow
 from stepwell.testing import Durable
 from stepwell.worker import Codes, Worker, WorkerOptions
 

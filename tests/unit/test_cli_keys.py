@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stepwell.cli import main
-from stepwell.store.records import AuditFilter, AuditRow
+from stepwell.store.access import AuditFilter, AuditRow
 from stepwell.store.sqlite import SqliteStore
 
 

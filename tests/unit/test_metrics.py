@@ -29,7 +29,8 @@ from stepwell.processes import examine
 from stepwell.settings import MetricSettings
 from stepwell.spec.function import Concurrency, CronTrigger, EventTrigger, FunctionSpec
 from stepwell.store.protocol import Store
-from stepwell.store.records import FunctionStats, LimitStats, RunnerRow, Stats, TickOutcome, TriggerKind, Violation
+from stepwell.store.records import TickOutcome, TriggerKind
+from stepwell.store.views import FunctionStats, LimitStats, RunnerRow, Stats, Violation
 
 GOLDEN = Path(__file__).parent / "metrics.golden"
 ORDERS = FunctionSpec(id="orders", triggers=[EventTrigger(event="order/created")], concurrency=[Concurrency(limit=10)])

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import FOREVER, RunRow, StepKind, TriggerKind, Wait
+from stepwell.store.records import FOREVER, StepKind, TriggerKind, Wait
+from stepwell.store.views import RunRow
 from stepwell.why import Around, Paused, Runners, Why, clock_time, span, waiting_for
 
 SECOND = 1_000_000

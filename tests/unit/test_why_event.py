@@ -8,7 +8,9 @@ import pytest
 from stepwell.engine.registry import KnownRegistry, parse
 from stepwell.engine.run import RunStatus
 from stepwell.spec.function import EventTrigger, FunctionSpec
-from stepwell.store.records import FunctionRow, Registry, RunRow, StoredEvent, TriggerKind
+from stepwell.store.records import TriggerKind
+from stepwell.store.registry import FunctionRow, Registry
+from stepwell.store.views import RunRow, StoredEvent
 from stepwell.why import Reaction, event_why, reactions
 
 SECOND = 1_000_000

@@ -9,7 +9,7 @@ from stepwell.cli.options import Store
 from stepwell.cli.show import json_out, line
 from stepwell.processes import make_store, run
 from stepwell.settings import Given, StoreSettings, store_settings
-from stepwell.store.records import Violation
+from stepwell.store.views import Violation
 
 app = typer.Typer(
     add_completion=False,

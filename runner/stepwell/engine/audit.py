@@ -3,7 +3,8 @@
 import orjson
 import structlog
 
-from stepwell.store.records import AuditRow, FunctionRow
+from stepwell.store.access import AuditRow
+from stepwell.store.registry import FunctionRow
 
 LOGGER = "stepwell.audit"
 

@@ -8,7 +8,7 @@ from stepwell import values
 from stepwell.engine.expression import Activation, Expression, compile_expression
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
-from stepwell.store.records import RunFilter, RunRow
+from stepwell.store.views import RunFilter, RunRow
 
 PAGE = 200
 

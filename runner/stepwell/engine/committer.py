@@ -23,21 +23,8 @@ from stepwell.engine.events import Fact
 from stepwell.engine.registry import KnownRegistry
 from stepwell.errors import StepwellError, StoreError, StoreUnavailable, Unknown
 from stepwell.store.protocol import Store
-from stepwell.store.records import (
-    Cancel,
-    Claim,
-    EventFate,
-    EventRow,
-    Pile,
-    PileResult,
-    RunStatus,
-    Start,
-    StartResult,
-    Tick,
-    TickOutcome,
-    Turn,
-    TurnResult,
-)
+from stepwell.store.records import Cancel, Claim, EventFate, EventRow, Pile, RunStatus, Start, Tick, TickOutcome, Turn
+from stepwell.store.results import PileResult, StartResult, TurnResult
 
 MOST_OPS = 500
 MOST_BYTES = 1 << 20

@@ -18,7 +18,8 @@ from stepwell.engine.expression import MISSING, Activation, compile_expression, 
 from stepwell.engine.registry import Known, KnownRegistry
 from stepwell.spec.duration import microseconds
 from stepwell.spec.function import CancelOn
-from stepwell.store.records import Cancel, Candidate, Consume, Decision, Start, StepKind, TriggerKind, Wait
+from stepwell.store.records import Cancel, Consume, Decision, Start, StepKind, TriggerKind, Wait
+from stepwell.store.results import Candidate
 
 YEAR = 365 * 86_400_000_000
 ENDINGS = frozenset({FAILED, FINISHED, CANCELLED})

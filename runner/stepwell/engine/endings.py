@@ -8,7 +8,7 @@ from stepwell.engine.events import CANCELLED, FAILED, FINISHED, Fact, system_eve
 from stepwell.engine.run import RunStatus
 from stepwell.errors import TooLarge, ValueRefused
 from stepwell.ids import Ids
-from stepwell.store.records import RunRow
+from stepwell.store.views import RunRow
 
 _OWN = {RunStatus.FAILED: FAILED, RunStatus.CANCELLED: CANCELLED}
 

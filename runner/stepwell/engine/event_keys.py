@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from stepwell.engine.trigger import covers
 from stepwell.errors import SpecError
 from stepwell.spec.names import check_event_name
-from stepwell.store.records import KeyRow
+from stepwell.store.access import KeyRow
 
 SEND, WEBHOOK = "send", "webhook"
 PREFIX, WEBHOOK_PREFIX = "swk_", "whsec_"

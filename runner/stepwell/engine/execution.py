@@ -31,22 +31,8 @@ from stepwell.ids import Ids
 from stepwell.metrics import FunctionMetrics
 from stepwell.spec.duration import microseconds
 from stepwell.spec.function import FunctionSpec
-from stepwell.store.records import (
-    FOREVER,
-    AttemptRow,
-    Claimed,
-    End,
-    EventFate,
-    Journal,
-    Park,
-    Parked,
-    Signal,
-    Start,
-    StepKind,
-    StepRow,
-    Turn,
-    Wait,
-)
+from stepwell.store.records import FOREVER, AttemptRow, End, EventFate, Park, Parked, Signal, Start, StepKind, StepRow, Turn, Wait
+from stepwell.store.results import Claimed, Journal
 
 Key = tuple[str, int]
 SETTLE_HOPS = 3

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from stepwell.engine import dispatch
 from stepwell.engine.schedule import plan_ticks
 from stepwell.spec.function import CronTrigger, FunctionSpec
-from stepwell.store.records import FunctionRow, ScheduleRow
+from stepwell.store.registry import FunctionRow, ScheduleRow
 
 
 @dataclass(frozen=True, slots=True)

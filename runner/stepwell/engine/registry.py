@@ -7,7 +7,8 @@ from functools import cached_property
 from stepwell.engine.events import SYSTEM_PREFIX
 from stepwell.engine.trigger import TriggerIndex, native_name
 from stepwell.spec.function import FunctionSpec
-from stepwell.store.records import FunctionRow, Limit, PauseRow, Registry, ScheduleRow
+from stepwell.store.records import Limit
+from stepwell.store.registry import FunctionRow, PauseRow, Registry, ScheduleRow
 
 
 @dataclass(frozen=True, slots=True)

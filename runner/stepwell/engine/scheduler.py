@@ -12,7 +12,8 @@ from stepwell.engine.well import Well
 from stepwell.errors import StepwellError
 from stepwell.ids import run_id
 from stepwell.spec.function import CronTrigger
-from stepwell.store.records import ScheduleRow, Tick, TickOutcome
+from stepwell.store.records import Tick, TickOutcome
+from stepwell.store.registry import ScheduleRow
 
 POLL = 1_000_000
 OVERLAP = {"Allow": 0, "Skip": 1, "Replace": 2}

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 import orjson
 
-from stepwell.store.records import Claimed
+from stepwell.store.results import Claimed
 
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 """W3C Trace Context, https://www.w3.org/TR/trace-context/#traceparent-header; version `ff` and ids of zeros are none."""

@@ -24,19 +24,9 @@ from stepwell.ids import Ids
 from stepwell.metrics import Metrics
 from stepwell.spec.function import FunctionSpec
 from stepwell.store.protocol import Store
-from stepwell.store.records import (
-    Cancel,
-    Claim,
-    EventFate,
-    FunctionRow,
-    Overdue,
-    PauseRow,
-    Pile,
-    PileResult,
-    Start,
-    StartResult,
-    TriggerKind,
-)
+from stepwell.store.records import Cancel, Claim, EventFate, Pile, Start, TriggerKind
+from stepwell.store.registry import FunctionRow, PauseRow
+from stepwell.store.results import Overdue, PileResult, StartResult
 
 SWEEPER = "sweeper"
 GOODBYE = 3.0

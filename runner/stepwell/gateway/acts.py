@@ -21,7 +21,7 @@ from stepwell.gateway.documents import BulkRequest, CancellationRequest, InvokeR
 from stepwell.gateway.explain import explain_run
 from stepwell.gateway.parts import OneWell, must_find, read_model
 from stepwell.gateway.views import run_view
-from stepwell.store.records import RunFilter, RunRow
+from stepwell.store.views import RunFilter, RunRow
 from stepwell.values import MAX_EVENT
 
 LONGEST_WAIT = 300

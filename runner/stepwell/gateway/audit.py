@@ -13,8 +13,8 @@ from stepwell.gateway.access import Caller
 from stepwell.gateway.answers import BadCursor, make_cursor, page, read_cursor
 from stepwell.gateway.parts import Cursor, Limit, OneWell
 from stepwell.gateway.views import act_view
+from stepwell.store.access import AuditFilter, AuditRow
 from stepwell.store.protocol import Store
-from stepwell.store.records import AuditFilter, AuditRow
 
 REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 Wanted = Annotated[str | None, Query(max_length=512)]

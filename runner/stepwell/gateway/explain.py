@@ -7,19 +7,8 @@ from stepwell.engine.registry import parse
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.spec.function import FunctionSpec
-from stepwell.store.records import (
-    HELD,
-    FunctionRow,
-    FunctionStats,
-    PauseRow,
-    Registry,
-    RevisionWork,
-    RunFilter,
-    RunnerRow,
-    RunRow,
-    Stats,
-    StoredEvent,
-)
+from stepwell.store.registry import HELD, FunctionRow, PauseRow, Registry, RevisionWork
+from stepwell.store.views import FunctionStats, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
 from stepwell.why import (
     ALONE,
     Around,

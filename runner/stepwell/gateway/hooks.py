@@ -17,7 +17,7 @@ from stepwell.gateway.body import parse_json, read_body
 from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.ingest import take
 from stepwell.gateway.parts import OneWell
-from stepwell.store.records import KeyRow
+from stepwell.store.access import KeyRow
 
 TOLERANCE = 300
 """Seconds that a signature's timestamp may lie away from now."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from stepwell.engine.event_keys import WEBHOOK, digest, is_proof, key_id_of
 from stepwell.gateway.access import Caller, Kind
 from stepwell.settings import GatewaySettings
+from stepwell.store.access import KeyRow
 from stepwell.store.protocol import Store
-from stepwell.store.records import KeyRow
 
 REMEMBERED = 5_000_000
 """How long (µs) keys of the store are remembered: a revoked one is shut out everywhere by then."""

@@ -19,8 +19,8 @@ from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.parts import OneWell, read_model
 from stepwell.gateway.views import key_view
 from stepwell.ids import Ids
+from stepwell.store.access import KeyRow
 from stepwell.store.protocol import Store
-from stepwell.store.records import KeyRow
 from stepwell.values import MAX_EVENT
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from stepwell.engine.well import Well
 from stepwell.errors import Unknown
-from stepwell.store.records import RunRow
+from stepwell.store.views import RunRow
 
 M = TypeVar("M", bound=BaseModel)
 MOST_ROWS = 200

@@ -10,7 +10,7 @@ from stepwell.gateway.body import read_json
 from stepwell.gateway.documents import PauseRequest
 from stepwell.gateway.parts import OneWell, read_model
 from stepwell.gateway.views import pause_view
-from stepwell.store.records import PauseRow
+from stepwell.store.registry import PauseRow
 from stepwell.values import MAX_EVENT
 
 BY_API, BY_MANIFEST = "api", "manifest"

@@ -23,7 +23,9 @@ from stepwell.gateway.views import (
     step_view,
     tick_view,
 )
-from stepwell.store.records import FunctionRow, Registry, RunFilter, ScheduleRow, StepKind
+from stepwell.store.records import StepKind
+from stepwell.store.registry import FunctionRow, Registry, ScheduleRow
+from stepwell.store.views import RunFilter
 from stepwell.why import event_why
 
 LEDGER_ROWS = 20

@@ -8,20 +8,10 @@ import orjson
 from stepwell.clock import rfc3339
 from stepwell.engine.progress import Progress
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import (
-    FOREVER,
-    AuditRow,
-    FunctionRow,
-    KeyRow,
-    PauseRow,
-    RecordedStep,
-    RunRow,
-    ScheduleRow,
-    StepKind,
-    StoredEvent,
-    TickOutcome,
-    Wait,
-)
+from stepwell.store.access import AuditRow, KeyRow
+from stepwell.store.records import FOREVER, StepKind, TickOutcome, Wait
+from stepwell.store.registry import FunctionRow, PauseRow, ScheduleRow
+from stepwell.store.views import RecordedStep, RunRow, StoredEvent
 from stepwell.why import EventWhy, FunctionWhy, Paused, Reaction, WaitingFor, pause_sentence
 
 LIST_OUTPUT = 64 * 1024

@@ -20,7 +20,7 @@ from stepwell.metrics.collector import Family
 from stepwell.metrics.function import FunctionMetrics
 from stepwell.spec.function import Concurrency
 from stepwell.store.protocol import Store
-from stepwell.store.records import FunctionStats, LimitStats, RunnerRow, Stats
+from stepwell.store.views import FunctionStats, LimitStats, RunnerRow, Stats
 
 CACHE = 5_000_000
 STALE = 60_000_000

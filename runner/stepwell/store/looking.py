@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from stepwell.store.records import FunctionStats, LimitStats, RunnerRow, Stats
+from stepwell.store.views import FunctionStats, LimitStats, RunnerRow, Stats
 
 
 def stats_of(text: str) -> Stats:

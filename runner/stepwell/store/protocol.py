@@ -3,27 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from stepwell.store.records import (
-    AuditFilter,
-    AuditRow,
-    FunctionRow,
-    Journal,
-    KeyRow,
-    PauseRow,
-    Pile,
-    PileResult,
-    RecordedStep,
-    Registry,
-    RevisionRow,
-    RevisionWork,
-    RunFilter,
-    RunnerRow,
-    RunRow,
-    ScheduleRow,
-    Stats,
-    StoredEvent,
-    Violation,
-)
+from stepwell.store.access import AuditFilter, AuditRow, KeyRow
+from stepwell.store.records import Pile
+from stepwell.store.registry import FunctionRow, PauseRow, Registry, RevisionRow, RevisionWork, ScheduleRow
+from stepwell.store.results import Journal, PileResult
+from stepwell.store.views import RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent, Violation
 
 
 class Store(Protocol):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from stepwell.store.records import FunctionRow, ScheduleRow
+from stepwell.store.registry import FunctionRow, ScheduleRow
 
 
 def wanted_schedules(functions: Iterable[FunctionRow], schedules: Iterable[ScheduleRow]) -> Sequence[ScheduleRow]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stepwell.store.protocol import Store
-from stepwell.store.records import Pile, PileResult
+from stepwell.store.records import Pile
+from stepwell.store.results import PileResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from stepwell.event import Event
 from stepwell.ids import Ids
 from stepwell.metrics import Metrics
 from stepwell.store.protocol import Store
-from stepwell.store.records import RunFilter, RunRow
 from stepwell.store.sqlite import SqliteStore
+from stepwell.store.views import RunFilter, RunRow
 from stepwell.testing.crash import CrashingStore, CrashPoint
 from stepwell.testing.stubs import Stubs
 from stepwell.worker import Worker, WorkerOptions

@@ -16,7 +16,7 @@ from stepwell.engine.registry import Known, KnownRegistry
 from stepwell.engine.run import RunStatus
 from stepwell.engine.trigger import TRIGGER_NAMES, is_for
 from stepwell.spec.function import EventTrigger
-from stepwell.store.records import RunRow, StoredEvent
+from stepwell.store.views import RunRow, StoredEvent
 from stepwell.why.answer import WaitingFor
 from stepwell.why.condition import values_seen, why_false
 from stepwell.why.words import brief, clock_time, span

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import FOREVER, RunRow, StepKind, Wait
+from stepwell.store.records import FOREVER, StepKind, Wait
+from stepwell.store.views import RunRow
 from stepwell.why.answer import Paused, Runners, WaitingFor, Why
 from stepwell.why.condition import values_seen
 from stepwell.why.function import no_runner

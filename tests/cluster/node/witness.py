@@ -10,7 +10,8 @@ from cluster.operation import function
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.postgres import PostgresStore
-from stepwell.store.records import RunFilter, RunRow, StepKind
+from stepwell.store.records import StepKind
+from stepwell.store.views import RunFilter, RunRow
 from stepwell.values import decode
 
 # A run sleeps twice and fails up to two tries between; every body that begins says so first.

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from stepwell.store.records import FunctionRow, RevisionRow, RevisionWork
+from stepwell.store.registry import FunctionRow, RevisionRow, RevisionWork
 from stepwell_operator.facts import READY, WellFacts
 from stepwell_operator.plan import Observed, owner_of
 from stepwell_operator.target import Fault, Target, target_of

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from unit.operator.observations import NAME, SETTLE, child_of, function_row, observed, target_at, well_of
 
-from stepwell.store.records import RevisionWork
+from stepwell.store.registry import RevisionWork
 from stepwell_operator.facts import READY
 from stepwell_operator.plan import Observed, Phase, Plan, plan
 from stepwell_operator.target import Fault, Target

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from unit.operator.observations import child_of, function_row, observed, target_at, well_of, work_of
 
-from stepwell.store.records import PauseRow, ScheduleRow
+from stepwell.store.registry import PauseRow, ScheduleRow
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.notes import notes_between
 from stepwell_operator.plan import Observed, plan

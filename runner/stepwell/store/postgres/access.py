@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import orjson
 
+from stepwell.store.access import AuditFilter, AuditRow, KeyRow
 from stepwell.store.postgres.driver import Row
-from stepwell.store.records import AuditFilter, AuditRow, KeyRow
 
 
 class Access:

@@ -11,23 +11,8 @@ import orjson
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.postgres.driver import Row
-from stepwell.store.records import (
-    FOREVER,
-    Candidate,
-    Claimed,
-    EventFate,
-    Lost,
-    News,
-    Overdue,
-    Pile,
-    PileResult,
-    StartResult,
-    StepKind,
-    TickOutcome,
-    TriggerKind,
-    TurnResult,
-    Wait,
-)
+from stepwell.store.records import FOREVER, EventFate, Pile, StepKind, TickOutcome, TriggerKind, Wait
+from stepwell.store.results import Candidate, Claimed, Lost, News, Overdue, PileResult, StartResult, TurnResult
 
 Rest = dict[str, Any]
 

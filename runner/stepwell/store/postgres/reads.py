@@ -13,29 +13,11 @@ from stepwell.store.looking import stats_of
 from stepwell.store.postgres.connect import Connections
 from stepwell.store.postgres.driver import Row
 from stepwell.store.postgres.migrate import quoted
-from stepwell.store.records import (
-    FOREVER,
-    AttemptRow,
-    FunctionRow,
-    Journal,
-    Parked,
-    PauseRow,
-    RecordedStep,
-    Registry,
-    RevisionRow,
-    RevisionWork,
-    RunFilter,
-    RunnerRow,
-    RunRow,
-    ScheduleRow,
-    Stats,
-    StepKind,
-    StepRow,
-    StoredEvent,
-    TriggerKind,
-    Wait,
-)
+from stepwell.store.records import FOREVER, AttemptRow, Parked, StepKind, StepRow, TriggerKind, Wait
+from stepwell.store.registry import FunctionRow, PauseRow, Registry, RevisionRow, RevisionWork, ScheduleRow
+from stepwell.store.results import Journal
 from stepwell.store.statements import load
+from stepwell.store.views import RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
 
 
 class Reads:

@@ -14,8 +14,11 @@ from stepwell.store.postgres.heart import Heart
 from stepwell.store.postgres.migrate import check, migrate, quoted
 from stepwell.store.postgres.reads import Reads
 from stepwell.store.postgres.upkeep import Upkeep
-from stepwell.store.records import FunctionRow, PauseRow, Pile, PileResult, RevisionRow, RunnerRow, ScheduleRow
+from stepwell.store.records import Pile
 from stepwell.store.registering import wanted_schedules
+from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, ScheduleRow
+from stepwell.store.results import PileResult
+from stepwell.store.views import RunnerRow
 
 TRIES = 5
 MOST_HELD = 10_000

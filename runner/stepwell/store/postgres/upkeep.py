@@ -4,8 +4,8 @@ import re
 
 from stepwell.store.postgres.connect import Address, Connections
 from stepwell.store.postgres.migrate import DAYS_AHEAD, quoted
-from stepwell.store.records import Violation
 from stepwell.store.statements import load
+from stepwell.store.views import Violation
 
 BATCH = 500
 IDS_KEPT = 7 * 86_400_000_000

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from stepwell.store.records import AuditFilter, AuditRow, KeyRow
+from stepwell.store.access import AuditFilter, AuditRow, KeyRow
 from stepwell.store.sqlite.driver import Args, Connection, Cursor
 from stepwell.store.sqlite.thread import ConnectionThread
 from stepwell.store.statements import load

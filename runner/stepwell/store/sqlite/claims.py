@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
-from stepwell.store.records import FOREVER, HELD, Claim, Claimed, Limit, Lost, News, Overdue, TriggerKind
+from stepwell.store.records import FOREVER, Claim, Limit, TriggerKind
+from stepwell.store.registry import HELD
+from stepwell.store.results import Claimed, Lost, News, Overdue
 from stepwell.store.sqlite.writing import Writing, listed
 from stepwell.store.statements import load
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from stepwell.store.records import Candidate, Pile, PileResult, StepKind, Wait
+from stepwell.store.records import Pile, StepKind, Wait
+from stepwell.store.results import Candidate, PileResult
 from stepwell.store.sqlite.claims import claim, free_slots
 from stepwell.store.sqlite.driver import Connection, Cursor
 from stepwell.store.sqlite.ends import cancel_runs, wake_runs

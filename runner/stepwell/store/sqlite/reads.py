@@ -7,29 +7,15 @@ import orjson
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.looking import stats_of
-from stepwell.store.records import (
-    FOREVER,
-    AttemptRow,
-    Journal,
-    RecordedStep,
-    RevisionRow,
-    RevisionWork,
-    RunFilter,
-    RunnerRow,
-    RunRow,
-    Stats,
-    StepKind,
-    StepRow,
-    StoredEvent,
-    TickOutcome,
-    TriggerKind,
-    Wait,
-)
+from stepwell.store.records import FOREVER, AttemptRow, StepKind, StepRow, TickOutcome, TriggerKind, Wait
+from stepwell.store.registry import RevisionRow, RevisionWork
+from stepwell.store.results import Journal
 from stepwell.store.sqlite.driver import Args, Connection, Cursor
 from stepwell.store.sqlite.pile import wait_of
 from stepwell.store.sqlite.thread import ConnectionThread, snapshot
 from stepwell.store.sqlite.writing import listed
 from stepwell.store.statements import load
+from stepwell.store.views import RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
 
 SQL = load("stepwell.store.sqlite", "reads.sql")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stepwell.store.records import FunctionRow, PauseRow, Registry, RevisionRow, ScheduleRow
+from stepwell.store.registry import FunctionRow, PauseRow, Registry, RevisionRow, ScheduleRow
 from stepwell.store.sqlite.claims import hold_paused
 from stepwell.store.sqlite.driver import Connection, Cursor
 from stepwell.store.sqlite.writing import Writing, listed

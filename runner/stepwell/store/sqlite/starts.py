@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import EventFate, Start, StartResult, TriggerKind, Wait
+from stepwell.store.records import EventFate, Start, TriggerKind, Wait
+from stepwell.store.results import StartResult
 from stepwell.store.sqlite.writing import Writing, listed
 
 

@@ -10,8 +10,10 @@ import apsw
 import orjson
 
 from stepwell.errors import StoreError
-from stepwell.store.records import FunctionRow, PauseRow, Pile, PileResult, Registry, RevisionRow, RunnerRow, ScheduleRow
+from stepwell.store.records import Pile
 from stepwell.store.registering import wanted_schedules
+from stepwell.store.registry import FunctionRow, PauseRow, Registry, RevisionRow, ScheduleRow
+from stepwell.store.results import PileResult
 from stepwell.store.sqlite.access import Access
 from stepwell.store.sqlite.claims import hand_back, leave
 from stepwell.store.sqlite.driver import Connection, open_connection
@@ -25,6 +27,7 @@ from stepwell.store.sqlite.thread import ConnectionThread, snapshot
 from stepwell.store.sqlite.upkeep import Upkeep
 from stepwell.store.sqlite.writing import Writing
 from stepwell.store.statements import load
+from stepwell.store.views import RunnerRow
 
 SQL = load("stepwell.store.sqlite", "verbs.sql")
 MEMORY = ":memory:"

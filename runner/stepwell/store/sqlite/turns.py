@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import End, Park, StepKind, StepRow, Turn, TurnResult, Wait
+from stepwell.store.records import End, Park, StepKind, StepRow, Turn, Wait
+from stepwell.store.results import TurnResult
 from stepwell.store.sqlite.ends import Resolution, child_resolution, end_runs, resolve_waits
 from stepwell.store.sqlite.starts import wait_columns
 from stepwell.store.sqlite.writing import SQL, Key, Writing, listed

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, LiteralString, TypeVar
 
-from stepwell.store.records import Violation
 from stepwell.store.sqlite.driver import Connection, Cursor
 from stepwell.store.sqlite.thread import ConnectionThread, snapshot, transaction
 from stepwell.store.statements import load
+from stepwell.store.views import Violation
 
 T = TypeVar("T")
 BATCH = 500
