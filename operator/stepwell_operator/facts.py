@@ -34,6 +34,8 @@ class WellFacts:
     work: Mapping[tuple[str, str], RevisionWork] | None = None
     zero_since: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     looked: float = 0.0
+    since: float = 0.0
+    """When (monotonic seconds) this operator first knew of it."""
 
     def functions_in(self, pool: str) -> set[str]:
         """The names of the DurableFunctions that have a revision in this pool."""

@@ -20,7 +20,7 @@ from stepwell_operator.facts import WellFacts
 from stepwell_operator.metrics import OperatorMetrics
 from stepwell_operator.names import FINALIZER
 from stepwell_operator.notes import notes_between
-from stepwell_operator.plan import Observed, Plan, plan
+from stepwell_operator.plan import Observed, Plan, owner_of, plan
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import OWNERS_PATIENCE, Owners, Settling, owners_can_wait, status_patience, uids
 from stepwell_operator.status import patch_between, status_of
@@ -104,7 +104,7 @@ class Reconciler:
     async def _reconcile(self, namespace: str, name: str) -> float | None:
         seen = self.world.functions.get((namespace, name))
         if seen is None:
-            return await self._farewell(namespace, name, cancel=True)
+            return self._doubt(namespace, name) or await self._farewell(namespace, name, cancel=True)
         target = await self.targets.get(seen)
         if seen.deleting:
             return await self._leaving(seen)
@@ -310,6 +310,21 @@ class Reconciler:
         if drains and again is not None:
             self.events.tell(seen, "Normal", "DeletionBlocked", "runs are still under way; deletionPolicy Drain waits for them")
         return again
+
+    def _doubt(self, namespace: str, name: str) -> float:
+        """For how many seconds more a function whose object isn't there isn't taken for deleted; 0 if its deletion was seen.
+
+        Wells outlive clusters: in a new one, on a restored Postgres, functions are applied one after the other, and the runs of
+        those that come last are not to be cancelled by the first.
+        """
+        if (namespace, name) in self.world.gone:
+            return 0.0
+        known = [
+            facts.since
+            for facts in (self.wells.facts(*key) for key in self.wells.known() if key[0] == namespace)
+            if any(row.owner == owner_of(name) for row in facts.functions.values())
+        ]
+        return max(0.0, max(known, default=-1e9) + self.settings.orphan_seconds - self._clock())
 
     async def _farewell(self, namespace: str, name: str, *, cancel: bool) -> float | None:
         """Take a function out of its wells; None once nothing of it is left there."""

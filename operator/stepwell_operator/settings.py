@@ -42,6 +42,8 @@ class Settings:
     """How far apart two answers of the store have to lie before a revision counts as drained."""
     deaf_seconds: float = 150.0
     """How long a watch may have missed what the server told when asked, before `/healthz` asks for a restart."""
+    orphan_seconds: float = 600.0
+    """How long a function that is registered in a well, and whose object was never seen here, isn't taken for deleted."""
     workers: int = 16
     gateway_replicas: int = 1
     gateway_keep: str = "7d"
@@ -74,6 +76,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         look_seconds=_seconds(env, "STEPWELL_LOOK", "30s"),
         drain_seconds=_seconds(env, "STEPWELL_DRAIN_CHECK", "5s"),
         deaf_seconds=_seconds(env, "STEPWELL_DEAF_AFTER", "150s"),
+        orphan_seconds=_seconds(env, "STEPWELL_ORPHAN_GRACE", "10m"),
         gateway_replicas=_whole(env, "STEPWELL_GATEWAY_REPLICAS", 1),
         gateway_keep=_kept(env, "STEPWELL_GATEWAY_KEEP", "7d"),
         token_reviewers=env.get("STEPWELL_TOKEN_REVIEWERS", ""),

@@ -48,7 +48,7 @@ class Wells:
 
     def facts(self, namespace: str, store: str) -> WellFacts:
         """What is known of a well; it may never have been looked at."""
-        return self._facts.setdefault((namespace, store), WellFacts(namespace, store))
+        return self._facts.setdefault((namespace, store), WellFacts(namespace, store, since=self._clock()))
 
     def known(self) -> list[WellKey]:
         """Every well there are facts of."""

@@ -199,6 +199,7 @@ class OperatorProcess:
         self.log = installed.folder / f"operator-{self.port}.log"
         quick = {
             "STEPWELL_LOOK": "2s",
+            "STEPWELL_ORPHAN_GRACE": "0s",
             "STEPWELL_CENSUS": "3s",
             "STEPWELL_DRAIN_CHECK": "1s",
             "STEPWELL_LEASE": "6s",
@@ -395,3 +396,20 @@ def installed_in(api: Api, folder: Path, dsn: str) -> Iterator[Installed]:
         yield made
     finally:
         made.remove()
+
+
+def left(dsn: str, run_id: str) -> tuple[str, list[str]]:
+    """What a run's status is, and which functions of the well are active."""
+
+    async def ask() -> tuple[str, list[str]]:
+        store = PostgresStore(dsn)
+        await store.open()
+        try:
+            row = await store.run(run_id)
+            active = [one.function_id for one in (await store.registry()).functions if one.active]
+        finally:
+            await store.close()
+        assert row is not None
+        return row.status.value, active
+
+    return asyncio.run(ask())

@@ -5,7 +5,7 @@ import json
 
 import asyncpg
 import pytest
-from cluster.operation import CODE, Kubelet, Place, condition, eventually, function, says, waiting
+from cluster.operation import CODE, Kubelet, Place, condition, eventually, function, left, says, waiting
 from postgres_server import Postgres
 
 from stepwell.store.access import AuditFilter
@@ -352,23 +352,6 @@ def test_a_function_deleted_while_its_store_is_away_is_taken_out_later(place: Pl
     finally:
         postgres.start()
     eventually(lambda: left(dsn, run_id) == ("cancelled", []))
-
-
-def left(dsn: str, run_id: str) -> tuple[str, list[str]]:
-    """What a run's status is, and which functions of the well are active."""
-
-    async def ask() -> tuple[str, list[str]]:
-        store = PostgresStore(dsn)
-        await store.open()
-        try:
-            row = await store.run(run_id)
-            active = [one.function_id for one in (await store.registry()).functions if one.active]
-        finally:
-            await store.close()
-        assert row is not None
-        return row.status.value, active
-
-    return asyncio.run(ask())
 
 
 def test_a_function_that_drains_waits_for_its_runs(place: Place) -> None:
