@@ -26,6 +26,13 @@ NAME = "steady"
 
 
 @pytest.fixture
+def node_postgres(node_cluster: NodeCluster) -> Iterator[NodePostgres]:
+    """A Postgres of its own, in the place of the session's: all that is in it gets lost."""
+    with run_node_postgres(node_cluster) as made:
+        yield made
+
+
+@pytest.fixture
 def shell(
     node_cluster: NodeCluster, administrator: Api, images: None, node_postgres: NodePostgres, tmp_path: Path
 ) -> Iterator[Shell]:
