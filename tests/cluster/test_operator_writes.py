@@ -88,7 +88,7 @@ def test_functions_that_come_and_go_in_a_burst_cost_few_writes(
         came = time.monotonic() - began
         eventually(lambda: owners(place) == [set(names)] * (len(SHARED) + 2))
         settle(operator)
-        assert max(shared(writes(control_plane, installed, mark)).values()) <= 3 + came / OWNERS_PATIENCE
+        assert max(shared(writes(control_plane, installed, mark)).values()) <= 4 + came / OWNERS_PATIENCE
         mark, began = control_plane.audit.mark(), time.monotonic()
         for name in names[1:]:
             place.delete(name)
@@ -96,7 +96,7 @@ def test_functions_that_come_and_go_in_a_burst_cost_few_writes(
         went = time.monotonic() - began
         settle(operator)
         assert owners(place) == [{names[0]}] * (len(SHARED) + 2)
-        assert max(shared(writes(control_plane, installed, mark)).values(), default=0) <= 1 + went / OWNERS_PATIENCE
+        assert max(shared(writes(control_plane, installed, mark)).values(), default=0) <= 2 + went / OWNERS_PATIENCE
         place.ready(names[0])
 
 
