@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from stepwell_operator.facts import WellFacts
-from stepwell_operator.reconcile import Reconciler
+from stepwell_operator.reconcile import Item, Reconciler
 
 
 class Rounds:
@@ -20,7 +20,9 @@ class Rounds:
             for namespace, store in self._reconciler.wells.known():
                 facts = self._reconciler.wells.facts(namespace, store)
                 if not facts.ready:
-                    self._reconciler.well(namespace, store)
+                    # One that fails has its own pace: a namespace may be gone whose functions are not, and stays so.
+                    if not self._reconciler.queue.fails(Item("well", namespace, store)):
+                        self._reconciler.well(namespace, store)
                     continue
                 before = _picture(facts)
                 facts = await self._reconciler.wells.look(namespace, store)

@@ -44,6 +44,10 @@ class Workqueue(Generic[K]):
         self._waiting[key] = None
         self._there.set()
 
+    def fails(self, key: K) -> bool:
+        """Whether it failed when it was last worked on; then it is tried again by itself, with pauses that grow."""
+        return key in self._failures
+
     @property
     def depth(self) -> int:
         """How many keys wait to be worked on now."""

@@ -109,6 +109,23 @@ async def test_what_fails_is_tried_again_later_and_later(monkeypatch: pytest.Mon
         assert queue._failures == {}
 
 
+async def test_what_failed_last_is_known_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key fails from its first failure until it succeeds, so that rounds can leave it to its own pace."""
+    monkeypatch.setattr(workqueue, "FIRST_PAUSE", 0.001)
+    told: list[bool] = []
+
+    async def work(key: str) -> None:
+        told.append(queue.fails(key))
+        if len(told) < 3:
+            raise ValueError("not yet")
+
+    async with working(work) as queue:
+        queue.add("a")
+        await until(lambda: len(told) == 3 and queue.idle)
+        assert told == [False, True, True]
+        assert not queue.fails("a")
+
+
 async def test_a_server_that_says_when_is_heeded() -> None:
     """An error that carries `after` is not tried again before that."""
 
