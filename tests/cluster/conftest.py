@@ -113,9 +113,15 @@ def place(api: Api, namespace: str, operator: OperatorProcess, kubelet: Kubelet)
 
 @pytest.fixture
 def namespace(api: Api) -> Iterator[str]:
-    """A namespace of the test's own."""
+    """A namespace of the test's own.
+
+    Its functions and stores go before it does: where their kinds are new the namespace's controller doesn't know of them yet and
+    forgets them, and an operator would be busy with them for the rest of the session.
+    """
     name = api.make_namespace()
     yield name
+    for plural in ("durablefunctions", "durablestores"):
+        api.delete(f"/apis/stepwell.dev/v1alpha1/namespaces/{name}/{plural}")
     api.delete(f"/api/v1/namespaces/{name}")
 
 
