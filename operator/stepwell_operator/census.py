@@ -9,7 +9,7 @@ with what was seen. What is unknown here is read whole; what is gone is taken ou
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -204,12 +204,11 @@ class Census:
         known = self._one(kind, (metadata["namespace"], metadata["name"]))
         return known is not None and known.uid == metadata["uid"] and known.version >= int(metadata["resourceVersion"])
 
-    def news(self, kind: Kind, items: Iterable[Document]) -> Iterator[Document]:
+    def news(self, kind: Kind, items: list[Document]) -> list[Document]:
         """Of what a watch has listed, what isn't known yet; the watch has been heard."""
-        for item in items:
+        if items:
             self.hear(kind)
-            if not self.is_old(kind, item["metadata"]):
-                yield item
+        return [item for item in items if not self.is_old(kind, item["metadata"])]
 
     def _one(self, kind: Kind, key: Key) -> Seen | Child | None:
         world = self.reconciler.world

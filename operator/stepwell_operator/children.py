@@ -58,10 +58,10 @@ class Children:
         await self._delete_others(namespace, pool.id, documents)
         return refused
 
-    def owners_of_pool(self, namespace: str, pool: str) -> frozenset[str] | None:
+    def owners_of_pool(self, namespace: str, pool: str) -> list[frozenset[str]]:
         """The uids that own a pool's Deployment, if it is there."""
         child = self._world.deployment(namespace, pool)
-        return frozenset(child.owners) if child is not None else None
+        return [frozenset(child.owners)] if child is not None else []
 
     def told_owners_of_pool(self, namespace: str, pool: str) -> frozenset[str]:
         """Those of whom the Deployment was last said to be, or seen to be as it should."""

@@ -5,7 +5,7 @@ megabytes of parsed objects, nearly all of which the first census has just read.
 that very version, and everybody's `managedFields`, before kopf sees it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -18,7 +18,7 @@ from stepwell_operator.world import Document, listed, mapping
 
 LISTED = (FUNCTION, STORE, *CHILD_KINDS)
 
-News = Callable[[Kind, Iterable[Document]], Iterable[Document]]
+News = Callable[[Kind, list[Document]], list[Document]]
 """Of the listed objects of a kind, those of which something isn't known yet."""
 
 
@@ -54,7 +54,7 @@ def only_news(answer: Any, path: str, news: News) -> Any:
     for item in items:
         mapping(item.get("metadata")).pop("managedFields", None)
     kind = _kind_at(path)
-    return document | {"items": items if kind is None else list(news(kind, items))}
+    return document | {"items": items if kind is None else news(kind, items)}
 
 
 def _kind_at(path: str) -> Kind | None:

@@ -115,10 +115,11 @@ def owner_of(name: str) -> str:
 
 def rows_of(seen: Observed) -> Sequence[RevisionRow]:
     """The revisions that the store knows of this function."""
-    return seen.well.revisions.get(_function_id(seen), ())
+    return seen.well.revisions.get(function_id_of(seen), ())
 
 
-def _function_id(seen: Observed) -> str:
+def function_id_of(seen: Observed) -> str:
+    """By what the store knows this function; while its spec can't be read, by whose row is in the store."""
     if not isinstance(seen.target, Fault):
         return seen.target.function.id
     return next(
@@ -137,7 +138,7 @@ def _without_store(seen: Observed) -> Plan:
 
 def _kept(seen: Observed) -> Plan:
     """The spec isn't accepted: the last one that was goes on."""
-    row = seen.well.functions.get(_function_id(seen))
+    row = seen.well.functions.get(function_id_of(seen))
     if row is None:
         return Plan(accepted=False, phase=Phase.COMING)
     pools = {

@@ -220,13 +220,10 @@ class Reconciler:
             self.world.functions[seen.namespace, name] for name in self._members(seen.namespace, pool) | {seen.name}
         )
         there = self.children.owners_of_pool(seen.namespace, pool)
-        item = Item("pool", seen.namespace, pool)
         told = self.children.told_owners_of_pool(seen.namespace, pool)
-        if (
-            there is not None
-            and owners_can_wait([there], uids(owners), told)
-            and self._put_off(item, OWNERS_PATIENCE, Item("function", *seen.key))
-        ):
+        item = Item("pool", seen.namespace, pool)
+        can_wait = owners_can_wait(there, uids(owners), told)
+        if can_wait and self._put_off(item, OWNERS_PATIENCE, Item("function", *seen.key)):
             return Owners(owners, put_off=True)
         self._settling.over(item)
         return Owners(owners)
@@ -234,9 +231,8 @@ class Reconciler:
     def _members(self, namespace: str, pool: str) -> set[str]:
         """The functions that have part in a pool: it is their newest, or they have a revision in it that isn't gone."""
         found = self.targets.in_pool(namespace, pool)
-        for key in self.wells.known():
-            if key[0] == namespace:
-                found |= self.wells.facts(*key).functions_in(pool)
+        for facts in self.wells.of(namespace):
+            found |= facts.functions_in(pool)
         return {name for name in found if (namespace, name) in self.world.functions}
 
     def _replicas(self, seen: Seen, pool: str) -> int:
@@ -321,7 +317,7 @@ class Reconciler:
             return 0.0
         known = [
             facts.since
-            for facts in (self.wells.facts(*key) for key in self.wells.known() if key[0] == namespace)
+            for facts in self.wells.of(namespace)
             if any(row.owner == owner_of(name) for row in facts.functions.values())
         ]
         return max(0.0, max(known, default=-1e9) + self.settings.orphan_seconds - self._clock())
@@ -329,10 +325,7 @@ class Reconciler:
     async def _farewell(self, namespace: str, name: str, *, cancel: bool) -> float | None:
         """Take a function out of its wells; None once nothing of it is left there."""
         again: float | None = None
-        for key in self.wells.known():
-            if key[0] != namespace:
-                continue
-            facts = self.wells.facts(*key)
+        for facts in self.wells.of(namespace):
             if facts.ready:
                 try:
                     done = await self.wells.retire(facts, name, cancel=cancel)
@@ -346,9 +339,9 @@ class Reconciler:
             self._settling.over(Item("function", namespace, name))
             for pool in pools:
                 self.pool(namespace, pool)
-            for key in self.wells.known():
-                if key[0] == namespace and not self._put_off(Item("well", *key), OWNERS_PATIENCE):
-                    self.well(*key)
+            for facts in self.wells.of(namespace):
+                if not self._put_off(Item("well", namespace, facts.store), OWNERS_PATIENCE):
+                    self.well(namespace, facts.store)
         return again
 
     # --- wells ---

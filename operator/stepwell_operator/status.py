@@ -10,7 +10,7 @@ import orjson
 from stepwell.spec.function import CronTrigger, FunctionSpec
 from stepwell.why import Pods, brief, no_pods
 from stepwell_operator.names import PAUSED_BY, POOL_ID
-from stepwell_operator.plan import Observed, Phase, Plan
+from stepwell_operator.plan import Observed, Phase, Plan, function_id_of
 from stepwell_operator.target import Fault, Target
 from stepwell_operator.world import Child, Trouble, mapping
 
@@ -204,7 +204,7 @@ def _paused(seen: Observed) -> Condition:
     kind = "Paused"
     if not seen.well.ready:
         return Condition(kind, "Unknown", "StoreUnavailable")
-    pause = seen.well.pauses.get(_function_id(seen))
+    pause = seen.well.pauses.get(function_id_of(seen))
     if pause is None:
         return Condition(kind, "False", "NotPaused")
     since = datetime.fromtimestamp(pause.since / 1e6, UTC)
@@ -249,12 +249,8 @@ def rounded(count: int) -> int:
     return count // unit * unit
 
 
-def _function_id(seen: Observed) -> str:
-    return seen.target.function.id if not isinstance(seen.target, Fault) else seen.seen.name
-
-
 def _runs(seen: Observed) -> Document:
-    function_id = _function_id(seen)
+    function_id = function_id_of(seen)
     rows = [row for (name, _), row in (seen.well.work or {}).items() if name == function_id]
     return {
         "active": rounded(sum(row.live for row in rows)),

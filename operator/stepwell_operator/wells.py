@@ -54,6 +54,10 @@ class Wells:
         """Every well there are facts of."""
         return list(self._facts)
 
+    def of(self, namespace: str) -> list[WellFacts]:
+        """What is known of the wells of a namespace."""
+        return [facts for facts in self._facts.values() if facts.namespace == namespace]
+
     async def close(self) -> None:
         """Let go of every connection."""
         for store in self._open.values():

@@ -1,6 +1,5 @@
 """kopf is told of what the census hasn't read, and of nothing else of a list."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ def item(name: str, version: int) -> Document:
     }  # fmt: skip
 
 
-def unseen(kind: Kind, items: Iterable[Document]) -> Iterable[Document]:
+def unseen(kind: Kind, items: list[Document]) -> list[Document]:
     """Only what isn't called `known`."""
     del kind
     return [one for one in items if one["metadata"]["name"] != "known"]
@@ -55,7 +54,7 @@ def test_only_lists_of_kinds_that_the_census_reads_are_cut(path: str, kind: Kind
     """Pods, and kinds of the same plural elsewhere, are told whole."""
     asked: list[Kind] = []
 
-    def none(kind: Kind, items: Iterable[Document]) -> Iterable[Document]:
+    def none(kind: Kind, items: list[Document]) -> list[Document]:
         del items
         asked.append(kind)
         return []
