@@ -17,7 +17,7 @@ demo: setup ## run the orders example for real, kill it in the middle, check eve
 	$(RUN)python examples/orders/demo.py
 
 test: setup ## run everything that this machine can run, real Postgres and API server included, but no real nodes
-	$(RUN)python -m pytest -m "not node and not long"
+	$(RUN)python -m pytest --numprocesses=2 --dist=loadgroup -m "not node and not long"
 
 cluster-test: setup ## the same for the cluster alone, with a real node: pods that run, killed and rolled (needs Go and root)
 	$(RUN)python -m tests.cluster.toolchain.build all

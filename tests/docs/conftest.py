@@ -15,6 +15,21 @@ def account() -> tuple[Counter[str], dict[str, str]]:
     return RAN, NOT_RUN
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes hands its account to the one that reports."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["code blocks"] = {"ran": dict(RAN), "not run": NOT_RUN}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what one of several processes ran; one that died tells nothing."""
+    told = getattr(node, "workeroutput", {}).get("code blocks", {"ran": {}, "not run": {}})
+    RAN.update(told["ran"])
+    NOT_RUN.update(told["not run"])
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """List them."""
     if RAN or NOT_RUN:
