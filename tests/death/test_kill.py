@@ -172,16 +172,18 @@ async def test_a_sqlite_worker_dies_again_and_again(tmp_path: Path) -> None:
         await well.send([NewEvent("sink", {"n": number}, id=f"sink-{number}") for number in range(40)])
         await well.close()
         chance = random.Random(7)
-        for _ in range(10):
-            runner = await one.hire()
-            await one.moved(20)  # five deaths without progress end a run, and a busy machine makes little of it in a moment
-            await asyncio.sleep(chance.uniform(0.02, 0.3))
-            runner.send(signal.SIGKILL)
-            runner.end()
-        last = await one.hire()
         look = SqliteStore(path, read_only=True)
         await look.open()
         try:
+            for life in range(10):
+                runner = await one.hire()
+                await one.moved(20)
+                if life % 2:
+                    await all_moved(look, "sink")  # five deaths without progress would end a run
+                await asyncio.sleep(chance.uniform(0.02, 0.3))
+                runner.send(signal.SIGKILL)
+                runner.end()
+            last = await one.hire()
             async with asyncio.timeout(60):
                 while sum(row.status.is_final for row in await look.runs(RunFilter("sink", limit=100))) < 40:
                     await asyncio.sleep(0.05)
@@ -193,6 +195,18 @@ async def test_a_sqlite_worker_dies_again_and_again(tmp_path: Path) -> None:
             await look.close()
         last.send(signal.SIGTERM)
         assert await asyncio.to_thread(last.process.wait) == 0
+
+
+async def all_moved(store: SqliteStore, name: str) -> None:
+    """Wait until each run of the function has recorded one more step, or has ended."""
+    lives = RunFilter(name, limit=100)
+    had = {row.run_id: len(await store.steps(row.run_id)) for row in await store.runs(lives) if not row.status.is_final}
+    async with asyncio.timeout(60):
+        while had:
+            for row in await store.runs(lives):
+                if row.run_id in had and (row.status.is_final or len(await store.steps(row.run_id)) > had[row.run_id]):
+                    del had[row.run_id]
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.timeout(90)
