@@ -8,7 +8,7 @@ from stepwell import values
 from stepwell.clock import from_datetime
 from stepwell.engine import steps
 from stepwell.engine.events import NewEvent, parse_event, refuse_ours
-from stepwell.engine.execution import Pass
+from stepwell.engine.passes import Pass
 from stepwell.errors import SpecError, StepError, StepMisuse
 from stepwell.event import Event, event_of
 from stepwell.spec.duration import parse_duration

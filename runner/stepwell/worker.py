@@ -23,7 +23,8 @@ from stepwell.beat import Beat
 from stepwell.decorator import Function
 from stepwell.engine.committer import Op
 from stepwell.engine.crashpoint import crashpoint
-from stepwell.engine.execution import Code, Deps, Execution
+from stepwell.engine.execution import Deps, Execution
+from stepwell.engine.passes import Code
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable
@@ -478,7 +479,7 @@ class Worker:
 
     def in_flight(self) -> tuple[str, ...]:
         """The functions whose step bodies run now."""
-        return tuple({one.claimed.function_id for one in list(self.running.values()) if one.in_flight})
+        return tuple({one.claimed.function_id for one in list(self.running.values()) if one.branches.in_flight})
 
     def blocked(self, seconds: float, functions: tuple[str, ...]) -> None:
         """User code, of one of these functions, held the event loop."""

@@ -17,7 +17,10 @@ from stepwell import log, values
 from stepwell.engine import dispatch, trace
 from stepwell.engine.crashpoint import NAME, crashpoint
 from stepwell.engine.events import INVOKED, NewEvent, check_name, make_fact
-from stepwell.engine.execution import PUT_AWAY, Execution, Key, Lost, Pass, recorded_as
+from stepwell.engine.execution import Execution
+from stepwell.engine.journal import Key, recorded_as
+from stepwell.engine.outcome import no_sleep, not_found
+from stepwell.engine.passes import PUT_AWAY, Lost, Pass
 from stepwell.engine.progress import Attempt, Place
 from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.retry import next_try
@@ -88,41 +91,41 @@ class EventWanted:
 async def run(passing: Pass, step_id: str, body: Body) -> StepRow:
     """Run the body until it succeeds or its tries are used up; its recorded result from then on."""
     execution, key = await _enter(passing, step_id)
-    row = execution.memo.get(key)
+    row = execution.journal.memo.get(key)
     if row is not None:
         return _replay(passing, row, StepKind.RUN)
-    wait = execution.waits.get(key)
+    wait = execution.journal.waits.get(key)
     attempt = 0
     if wait is not None:
         recorded_as(wait, StepKind.RUN, execution.run_id)
         _pass_by(passing)
         attempt = wait.attempt
         if wait.due > execution.deps.clock.now():
-            await execution.suspend(key)
+            await execution.branches.suspend(key)
     else:
-        execution.room_for_step()
+        execution.journal.room_for_step()
     while True:
         row = await _try(passing, key, body, attempt)
         if row is not None:
             return row
-        await execution.suspend(key)
+        await execution.branches.suspend(key)
         attempt += 1
 
 
 async def sleep(passing: Pass, step_id: str, until: Callable[[int], int]) -> StepRow:
     """Sleep until the instant that `until` makes of now, decided once; at most 366 days on."""
     execution, key = await _enter(passing, step_id)
-    row = execution.memo.get(key)
+    row = execution.journal.memo.get(key)
     if row is not None:
         return _replay(passing, row, StepKind.SLEEP)
-    wait = execution.waits.get(key)
+    wait = execution.journal.waits.get(key)
     if wait is None:
         now = execution.deps.clock.now()
         due = until(now)
         _check_length(step_id, due - now)
-        execution.room_for_step()
+        execution.journal.room_for_step()
         if due <= now:
-            row = StepRow(*key, StepKind.SLEEP, ok=True, value=b"null", attempts=1, started=now, ended=now)
+            row = no_sleep(key, now)
             execution.remember(row)
             return row
         execution.open_wait(Wait(StepKind.SLEEP, *key, due, now))
@@ -135,21 +138,18 @@ async def sleep(passing: Pass, step_id: str, until: Callable[[int], int]) -> Ste
 async def wait_for_event(passing: Pass, step_id: str, wanted: EventWanted) -> StepRow:
     """Wait for the first matching event accepted after the wait is recorded; `null` where the time-out comes first."""
     execution, key = await _enter(passing, step_id)
-    row = execution.memo.get(key)
+    row = execution.journal.memo.get(key)
     if row is not None:
         return _replay(passing, row, StepKind.EVENT)
-    wait = execution.waits.get(key)
+    wait = execution.journal.waits.get(key)
     if wait is None:
-        execution.room_for_step()
+        execution.journal.room_for_step()
         _check_wanted(step_id, wanted)
         name = native_name(wanted.name)
         trigger_event = passing.execution.first_event()
         path, match, residual = dispatch.open_wait_key(wanted.if_, name, trigger_event)
-        execution.in_flight += 1  # or a sibling's wait would park the run without this one
-        try:
+        with execution.branches.busy():
             await execution.deps.listen(name, path)
-        finally:
-            execution.in_flight -= 1
         _still_open(passing)
         now = execution.deps.clock.now()
         length = _microseconds(wanted.timeout)
@@ -179,12 +179,12 @@ async def wait_for_event(passing: Pass, step_id: str, wanted: EventWanted) -> St
 async def wait_for_signal(passing: Pass, step_id: str, signal: str, timeout: timedelta) -> StepRow:
     """Wait for a signal by name; one wait at a time may have a name. `null` where the time-out comes first."""
     execution, key = await _enter(passing, step_id)
-    row = execution.memo.get(key)
+    row = execution.journal.memo.get(key)
     if row is not None:
         return _replay(passing, row, StepKind.SIGNAL)
-    wait = execution.waits.get(key)
+    wait = execution.journal.waits.get(key)
     if wait is None:
-        execution.room_for_step()
+        execution.journal.room_for_step()
         _check_signal(step_id, signal)
         now = execution.deps.clock.now()
         length = _microseconds(timeout)
@@ -194,8 +194,8 @@ async def wait_for_signal(passing: Pass, step_id: str, signal: str, timeout: tim
         execution.open_wait(Wait(StepKind.SIGNAL, *key, now + max(length, 0), now, match_key=match, detail=detail))
         await execution.flush()
         _still_open(passing)
-        if key in execution.memo:
-            return execution.memo[key]
+        if key in execution.journal.memo:
+            return execution.journal.memo[key]
     else:
         recorded_as(wait, StepKind.SIGNAL, execution.run_id)
         _pass_by(passing)
@@ -205,29 +205,29 @@ async def wait_for_signal(passing: Pass, step_id: str, signal: str, timeout: tim
 async def send_signal(passing: Pass, step_id: str, signal: str, data: Any) -> StepRow:
     """Give `data` to the run that waits for this signal; the row says whether there was one."""
     execution, key = await _enter(passing, step_id)
-    row = execution.memo.get(key)
+    row = execution.journal.memo.get(key)
     if row is not None:
         return _replay(passing, row, StepKind.SEND_SIGNAL)
-    execution.room_for_step()
+    execution.journal.room_for_step()
     _check_signal(step_id, signal)
     value = values.encode(data, f"step {step_id!r}: data")
     await execution.flush()
     _still_open(passing)
     now = execution.deps.clock.now()
-    execution.unwritten.signal = Signal(dispatch.match_key(SIGNAL_NAME, "", signal), value)
+    execution.journal.unwritten.signal = Signal(dispatch.match_key(SIGNAL_NAME, "", signal), value)
     execution.remember(StepRow(*key, StepKind.SEND_SIGNAL, ok=True, value=b"false", attempts=1, started=now, ended=now))
     await execution.flush()
     _still_open(passing)
-    return execution.memo[key]
+    return execution.journal.memo[key]
 
 
 async def send_event(passing: Pass, step_id: str, events: Sequence[NewEvent]) -> StepRow:
     """Send events in this step's own commit, with ids made from run and step, so that a resent one is the same event."""
     execution, key = await _enter(passing, step_id)
-    row = execution.memo.get(key)
+    row = execution.journal.memo.get(key)
     if row is not None:
         return _replay(passing, row, StepKind.SEND_EVENT)
-    execution.room_for_step()
+    execution.journal.room_for_step()
     now = execution.deps.clock.now()
     facts = [
         make_fact(
@@ -237,8 +237,8 @@ async def send_event(passing: Pass, step_id: str, events: Sequence[NewEvent]) ->
         )
         for place, event in enumerate(events)
     ]
-    execution.unwritten.facts.extend(facts)
-    execution.unwritten.size += sum(len(fact.row.data) for fact in facts)
+    execution.journal.unwritten.facts.extend(facts)
+    execution.journal.unwritten.size += sum(len(fact.row.data) for fact in facts)
     sent = values.canonical([fact.row.id for fact in facts])
     row = StepRow(*key, StepKind.SEND_EVENT, ok=True, value=sent, attempts=1, started=now, ended=now)
     execution.remember(row)
@@ -248,29 +248,25 @@ async def send_event(passing: Pass, step_id: str, events: Sequence[NewEvent]) ->
 async def invoke(passing: Pass, step_id: str, target: str, data: Mapping[str, Any], timeout: timedelta) -> StepRow:
     """Run another function and wait for its result; an idempotent one that ran already gives its first result."""
     execution, key = await _enter(passing, step_id)
-    row = execution.memo.get(key)
+    row = execution.journal.memo.get(key)
     if row is not None:
         return _replay(passing, row, StepKind.INVOKE)
-    wait = execution.waits.get(key)
+    wait = execution.journal.waits.get(key)
     if wait is not None:
         recorded_as(wait, StepKind.INVOKE, execution.run_id)
         _pass_by(passing)
         return await _parked(execution, key)
-    execution.room_for_step()
+    execution.journal.room_for_step()
     now = execution.deps.clock.now()
     registry = execution.deps.registry()
     if target not in registry.functions:
-        execution.in_flight += 1  # or a sibling's wait would park the run without this one
-        try:
+        with execution.branches.busy():
             registry = await execution.deps.look()
-        finally:
-            execution.in_flight -= 1
         _still_open(passing)
         now = execution.deps.clock.now()
     known = registry.functions.get(target)
     if known is None:
-        error = {"name": "FunctionNotFound", "message": _not_there(target, registry), "attempts": 1}
-        row = StepRow(*key, StepKind.INVOKE, ok=False, value=values.canonical(error), attempts=1, started=now, ended=now)
+        row = not_found(key, _not_there(target, registry), now)
         execution.remember(row)
         return row
     length = _microseconds(timeout)
@@ -279,7 +275,7 @@ async def invoke(passing: Pass, step_id: str, target: str, data: Mapping[str, An
     fact = make_fact(NewEvent(INVOKED, data, event_id, traceparent=_sender(execution)), now, execution.deps.ids)
     run_id = identity.run_id(target, event_id, now // 1000)
     made = dispatch.Plan()
-    execution.unwritten.starts.append(
+    execution.journal.unwritten.starts.append(
         dispatch.start(known, (fact,), run_id, dispatch.Occasion(TriggerKind.INVOKE, now, now), made)
     )
     detail = values.canonical({"function": target})
@@ -306,11 +302,11 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
     started = execution.deps.clock.now()
     if NAME:
         crashpoint("body-before")
-    execution.in_flight += 1
+    execution.branches.in_flight += 1
     try:
         outcome = await _outcome(passing, key, body, attempt)
     finally:
-        execution.in_flight -= 1
+        execution.branches.in_flight -= 1
         if passing.shut:
             execution.cut_off(key[0], (execution.deps.clock.now() - started) / 1e6)
     if NAME:
@@ -321,7 +317,7 @@ async def _try(passing: Pass, key: Key, body: Body, attempt: int) -> StepRow | N
         error = None if isinstance(outcome, bytes) else type(outcome).__name__
         execution.deps.tracer.emit(trace.attempt_span(execution.claimed, key, attempt, (started, ended), error))
     if isinstance(outcome, bytes):
-        execution.unwritten.tried.append((key[0], "ok", (ended - started) / 1e6))
+        execution.journal.unwritten.tried.append((key[0], "ok", (ended - started) / 1e6))
         row = StepRow(*key, StepKind.RUN, ok=True, value=outcome, attempts=attempt + 1, started=started, ended=ended)
         execution.remember(row)
         passing.attempt = 0
@@ -406,9 +402,7 @@ def _failed(passing: Pass, key: Key, body: Body, tried: AttemptRow, error: Excep
     backoff = body.backoff or spec.backoff
     due = next_try(error, backoff, tried.attempt, retries, execution.deps.draw(), tried.ended)
     encoded = values.encode_error(error, tried.attempt + 1)
-    seconds = (tried.ended - tried.started) / 1e6
-    execution.unwritten.tried.append((key[0], "timeout" if isinstance(error, TimeoutError) else "error", seconds))
-    execution.unwritten.attempts.append(AttemptRow(*key, tried.attempt, tried.started, tried.ended, encoded, due))
+    execution.journal.unwritten.fail(AttemptRow(*key, tried.attempt, tried.started, tried.ended, encoded, due), error)
     if due is None:
         row = StepRow(
             *key, StepKind.RUN, ok=False, value=encoded, attempts=tried.attempt + 1, started=tried.started, ended=tried.ended
@@ -416,7 +410,6 @@ def _failed(passing: Pass, key: Key, body: Body, tried: AttemptRow, error: Excep
         execution.remember(row)
         passing.attempt = 0
         return row
-    execution.unwritten.retried.append((key[0], type(error).__name__, (due - tried.ended) / 1e6, seconds))
     detail = values.canonical({**values.decode(encoded), "tries": retries + 1})
     execution.open_wait(Wait(StepKind.RUN, *key, due, tried.ended, attempt=tried.attempt + 1, detail=detail))
     return None
@@ -471,7 +464,7 @@ def _pass_by(passing: Pass) -> None:
 
 
 async def _parked(execution: Execution, key: Key) -> StepRow:
-    row = await execution.suspend(key)
+    row = await execution.branches.suspend(key)
     if row is None:
         raise Lost(PUT_AWAY)
     return row

@@ -292,7 +292,7 @@ class Durable:
             return "quiet" if worker is None and self.well.idle else "moving"
         if worker.asking or worker.nudged:
             return "moving"
-        if any(not one.in_flight for one in worker.running.values()):
+        if any(not one.branches.in_flight for one in worker.running.values()):
             return "outside"
         return "outside" if worker.running else "quiet"
 
