@@ -58,9 +58,19 @@ class Pass:
         """Whether steps do nothing any more: the pass was dropped, or its code has returned or raised."""
         return self.closing or self.ended or self.execution.is_over
 
+    def check_open(self) -> None:
+        """Raise Lost where steps do nothing any more: no verb returns to code whose pass is shut."""
+        if self.shut:
+            raise Lost(PUT_AWAY)
+
     def replaying(self) -> bool:
         """Whether the code is still where it has been before."""
         return self.replay_left > 0
+
+    def pass_by(self) -> None:
+        """The code came by a step that an earlier pass recorded or opened."""
+        if self.replay_left:
+            self.replay_left -= 1
 
     def close(self) -> None:
         """Drop the pass: cancel its code wherever it stands."""
