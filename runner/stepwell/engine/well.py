@@ -26,7 +26,7 @@ from stepwell.spec.function import FunctionSpec
 from stepwell.store.protocol import Store
 from stepwell.store.records import Cancel, Claim, EventFate, Pile, Start, TriggerKind
 from stepwell.store.registry import FunctionRow, PauseRow
-from stepwell.store.results import Overdue, PileResult, StartResult
+from stepwell.store.results import Journal, Overdue, PileResult, StartResult
 
 SWEEPER = "sweeper"
 GOODBYE = 3.0
@@ -158,6 +158,10 @@ class Well:
     async def look(self) -> KnownRegistry:
         """Read the registry's present version, however long the store is away."""
         return await _patiently(self.refresh)
+
+    async def journals(self, run_ids: Sequence[str]) -> Mapping[str, Journal]:
+        """What these runs have recorded and wait for, however long the store is away."""
+        return await _patiently(lambda: self.store.journals(run_ids))
 
     async def register(self, owner: str, functions: Sequence[tuple[FunctionSpec, str]], pool: str) -> None:
         """Make these (spec, revision) pairs the owner's functions, with their schedules and what their listeners listen on."""

@@ -179,7 +179,7 @@ class Durable:
                 quiet += 1
             elif state == "outside":
                 still_since = now if still_since is None else still_since
-                in_threads = self.worker is not None and self.worker.in_threads
+                in_threads = self.worker is not None and self.worker.threads.busy
                 quiet = 3 if now - still_since > (STILL_IN_THREADS if in_threads else STILL) else 0
             else:
                 quiet, still_since = 0, None
