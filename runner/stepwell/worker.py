@@ -19,9 +19,9 @@ import structlog
 from stepwell.beat import Beat
 from stepwell.codes import Codes
 from stepwell.decorator import Function
-from stepwell.engine.committer import Op
 from stepwell.engine.crashpoint import crashpoint
 from stepwell.engine.execution import Deps, Execution
+from stepwell.engine.pile import Op
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable

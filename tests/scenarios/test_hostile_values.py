@@ -9,8 +9,8 @@ import pytest
 
 import stepwell
 from stepwell import Context, Event, NonRetriableError
-from stepwell.engine.committer import Op
 from stepwell.engine.events import NewEvent, make_fact
+from stepwell.engine.pile import Op
 from stepwell.engine.run import RunStatus
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.store.records import Pile

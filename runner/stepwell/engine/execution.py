@@ -20,10 +20,10 @@ import orjson
 from stepwell import values
 from stepwell.clock import Clock
 from stepwell.engine.branches import Branches
-from stepwell.engine.committer import Done, Op
 from stepwell.engine.journal import WAITED_FOR, Key, KnownJournal, Unwritten
 from stepwell.engine.outcome import signal_taken, signalled, time_over
 from stepwell.engine.passes import PUT_AWAY, Code, Lost, Pass
+from stepwell.engine.pile import Done, Op
 from stepwell.engine.progress import Board
 from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.retry import consists_of, next_try

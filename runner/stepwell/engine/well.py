@@ -11,9 +11,10 @@ from stepwell import values
 from stepwell.clock import Clock
 from stepwell.engine import dispatch
 from stepwell.engine.audit import tell_change
-from stepwell.engine.committer import Committer, Done, Hooks, Op
+from stepwell.engine.committer import Committer
 from stepwell.engine.endings import ending_facts
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
+from stepwell.engine.pile import Done, Hooks, Op
 from stepwell.engine.progress import Board
 from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
