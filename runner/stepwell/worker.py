@@ -235,12 +235,9 @@ class Worker:
             self.codes.functions,
             room,
             tuple(limits[name] for name in self.codes.functions if name in limits),
-            tuple((one.run_id, one.epoch, one.inbox) for one in self.running.values()) if sweep or self._watching() else (),
+            tuple((one.run_id, one.epoch, one.inbox) for one in self.running.values()),
             sweep,
         )
-
-    def _watching(self) -> bool:
-        return bool(self.running)
 
     async def _rest(self) -> None:
         if self._nudged.is_set():
