@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from stepwell.engine.steps import StepInfo, current
+from stepwell.engine.attempt import StepInfo, current
 from stepwell.errors import StepMisuse
 from stepwell.event import DataT, Event
 from stepwell.log import RunLogger

@@ -15,7 +15,7 @@ from stepwell import log, values
 from stepwell.context import Context
 from stepwell.decorator import Function
 from stepwell.engine import trace
-from stepwell.engine.execution import Pass
+from stepwell.engine.passes import Pass
 from stepwell.errors import NonRetriableError
 from stepwell.event import Event, event_of
 from stepwell.spec.function import FunctionSpec

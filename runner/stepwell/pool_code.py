@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import structlog
 
+from stepwell.codes import Codes
 from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.well import Well
 from stepwell.errors import StepwellError, StoreUnavailable
@@ -25,7 +26,7 @@ from stepwell.invoke import LocalCode
 from stepwell.loading import differences, function_of, handler_in, module_of
 from stepwell.spec.function import FAILURE_SUFFIX, FunctionSpec, failure_spec
 from stepwell.store.registry import RevisionRow
-from stepwell.worker import Codes, Worker
+from stepwell.worker import Worker
 
 MODULE = "stepwell_pool_code"
 PAUSE = 1.0

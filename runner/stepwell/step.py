@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from stepwell import values
 from stepwell.clock import from_datetime
 from stepwell.engine import steps
+from stepwell.engine.attempt import Body
 from stepwell.engine.events import NewEvent, parse_event, refuse_ours
-from stepwell.engine.execution import Pass
+from stepwell.engine.passes import Pass
 from stepwell.errors import SpecError, StepError, StepMisuse
 from stepwell.event import Event, event_of
 from stepwell.spec.duration import parse_duration
@@ -77,7 +78,7 @@ class Step:
         backoff = kwargs.pop("backoff", None)
         timeout = kwargs.pop("timeout", None)
         hint = values.hint_of(fn)
-        body = steps.Body(
+        body = Body(
             fn, args, kwargs, hint, _retries(id, retries), backoff, parse_duration(timeout) if timeout is not None else None
         )
         return _result(await steps.run(self._pass, id, body), hint)

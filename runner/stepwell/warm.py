@@ -32,8 +32,8 @@ class Warm:
 
     def keep(self, execution: Execution, now: int) -> None:
         """Keep it, and put away those that are too old or too many now; one that is too large alone goes as well."""
-        self._kept[execution.run_id] = execution, execution.state_size
-        self._bytes += execution.state_size
+        self._kept[execution.run_id] = execution, execution.journal.size
+        self._bytes += execution.journal.size
         while self._kept and self._is_full(now):
             self._take_oldest().put_away()
 

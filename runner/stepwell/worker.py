@@ -8,39 +8,35 @@ Wake-ups are hints; the poll is the guarantee. An idle worker asks about once a 
 
 import asyncio
 import contextlib
-import contextvars
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
 from typing import Any
 
 import structlog
 
 from stepwell.beat import Beat
+from stepwell.codes import Codes
 from stepwell.decorator import Function
-from stepwell.engine.committer import Op
 from stepwell.engine.crashpoint import crashpoint
-from stepwell.engine.execution import Code, Deps, Execution
+from stepwell.engine.execution import Deps, Execution
+from stepwell.engine.pile import Op
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.invoke import LocalCode
+from stepwell.lease import Lease
 from stepwell.revision import revision_of
 from stepwell.store.records import FOREVER, Claim, End, Park, Parked, Start, Turn
 from stepwell.store.results import Claimed, Journal, StartResult
-from stepwell.store.views import RunnerRow
+from stepwell.threads import Threads
 from stepwell.warm import WARM_FOR, Warm
 
 SECOND = 1_000_000
 POLL = 1_200_000
-LEASE_MARGIN = 5 * SECOND
 PUT_BACK = SECOND
 PUT_BACK_BROKEN = 10 * SECOND
-THREADS = 32
-MOST_BROKEN, MOST_TOLD = 50, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +51,6 @@ class WorkerOptions:
     """Whether it registers its functions in the well; on a cluster the operator does."""
 
 
-@dataclass(frozen=True)
-class Codes:
-    """What a worker executes: code for any run of a function, or for those of one revision alone."""
-
-    by_function: Mapping[str, Code] = field(default_factory=dict[str, Code])
-    by_revision: Mapping[tuple[str, str], Code] = field(default_factory=dict[tuple[str, str], Code])
-    broken: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
-    """Revisions whose code can't be had in this process, and why."""
-
-    @cached_property
-    def functions(self) -> tuple[str, ...]:
-        """The ids of the functions."""
-        return tuple(dict.fromkeys((*self.by_function, *(function_id for function_id, _revision in self.by_revision))))
-
-    def of(self, function_id: str, revision: str) -> Code | None:
-        """The code for a run, None if it isn't here."""
-        return self.by_revision.get((function_id, revision)) or self.by_function.get(function_id)
-
-
 class Worker:
     """Execute the functions of one pool. Everything of it runs on one event loop, but the beat and synchronous bodies."""
 
@@ -81,6 +58,7 @@ class Worker:
         self.well = well
         self.options = options or WorkerOptions()
         self.runner_id = well.ids.ulid(well.clock.now() // 1000)
+        self.lease = Lease(well, self.runner_id, self.options.lease)
         self.functions = tuple(functions)
         self.codes = Codes()
         self.missing: Callable[[], None] = lambda: None
@@ -88,20 +66,17 @@ class Worker:
         self.running: dict[str, Execution] = {}
         self.warm = Warm()
         self.asking = False
-        self.in_threads = 0
-        """How many synchronous bodies are in threads now."""
+        self.threads = Threads()
         self._reserved: set[str] = set()
         self._nudged = asyncio.Event()
         self._left = asyncio.Event()
         self._log = structlog.get_logger("stepwell.worker")
         self._next_due = FOREVER
         self._next_sweep = 0
-        self._doubt_until = 0
         self._stopping = False
         self._to_refresh: dict[str, Execution] = {}
         self._loop_task: asyncio.Task[None] | None = None
         self._random = random.Random(well.ids.seed())  # noqa: S311 - jitter, not secrets
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stepwell-step")
         self._beat: Beat | None = None
         self._deps = Deps(
             clock=well.clock,
@@ -115,14 +90,13 @@ class Worker:
             released=self._released,
             over=self._over,
             wake=self._wake,
-            lease_holds=self._lease_holds,
-            doubt=self._doubt,
-            in_thread=self._in_thread,
+            lease_holds=self.lease.holds,
+            doubt=self.lease.doubt,
+            in_thread=self.threads.call,
             timer_fired=well.metrics.timer_fired,
             progress=well.progress,
             tracer=well.tracer,
         )
-        self._lease_until = FOREVER
 
     # --- life ---
 
@@ -134,7 +108,7 @@ class Worker:
         self.well.hooks.runner_id = self.runner_id
         self.well.hooks.fuse = self._fuse
         self.well.hooks.fused = self._fused
-        self.well.hooks.doubt = self._doubt
+        self.well.hooks.doubt = self.lease.doubt
         self.well.woke.append(self._woken)
         if self.well.clock.pinned() is None:
             self._beat = Beat(self.well.store, self.runner_id, self.options.lease, self)
@@ -177,10 +151,7 @@ class Worker:
         for execution in self.running.values():
             execution.metrics.recovered("drain")
         await self.stop()
-        try:
-            await self.well.store.leave(self.runner_id, self.well.clock.pinned())
-        except StoreUnavailable as error:
-            self._log.warning("the lease could not be given back; it ends by itself", error=str(error))
+        await self.lease.give_back()
 
     async def stop(self) -> None:
         """Stop at once, as if killed: nothing is handed back."""
@@ -196,7 +167,7 @@ class Worker:
             execution.put_away()
         self.running.clear()
         self.warm.put_away()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.stop()
 
     @property
     def nudged(self) -> bool:
@@ -231,7 +202,7 @@ class Worker:
         sweep = now >= self._next_sweep or self.well.clock.pinned() is not None
         if sweep:
             self._next_sweep = now + POLL
-            await self._own_up(now)
+            await self.lease.own_up(now, self._knows)
         asked = self._claim(room, sweep=sweep)
         crashpoint("claim-before")
         done = await self.well.committer.submit(Op(claim=asked))
@@ -253,19 +224,8 @@ class Worker:
         await self._take_on(result.claimed, done.now)
         return bool(result.claimed) and self._room() > 0
 
-    def _doubt(self) -> None:
-        """The store may hold runs for this runner that it doesn't know: look for a while, since a commit may land later."""
-        self._doubt_until = self.well.clock.now() + 2 * round(self.options.lease.total_seconds() * SECOND)
-
-    async def _own_up(self, now: int) -> None:
-        """Hand back runs that are leased to this runner and that it knows nothing of, or dropped: nobody else would take them."""
-        if now >= self._doubt_until:
-            return
-        held = await self.well.store.held(self.runner_id)
-        unknown = [(run_id, epoch) for run_id, epoch in held if run_id not in self.running and run_id not in self._reserved]
-        if unknown:
-            await self.well.store.hand_back(self.runner_id, unknown, self.well.clock.pinned())
-            self._log.warning("handed back runs that this runner held and doesn't execute", runs=len(unknown))
+    def _knows(self, run_id: str) -> bool:
+        return run_id in self.running or run_id in self._reserved
 
     def _claim(self, room: int, *, sweep: bool) -> Claim:
         limits = self.well.registry.limits
@@ -275,12 +235,9 @@ class Worker:
             self.codes.functions,
             room,
             tuple(limits[name] for name in self.codes.functions if name in limits),
-            tuple((one.run_id, one.epoch, one.inbox) for one in self.running.values()) if sweep or self._watching() else (),
+            tuple((one.run_id, one.epoch, one.inbox) for one in self.running.values()),
             sweep,
         )
-
-    def _watching(self) -> bool:
-        return bool(self.running)
 
     async def _rest(self) -> None:
         if self._nudged.is_set():
@@ -319,9 +276,9 @@ class Worker:
 
     async def _begin_cold(self, cold: Sequence[Claimed]) -> None:
         try:
-            journals = await self._journals([one.run_id for one in cold])
+            journals = await self.well.journals([one.run_id for one in cold])
         except StoreError:
-            self._doubt()
+            self.lease.doubt()
             raise
         finally:
             self._reserved.difference_update(one.run_id for one in cold)
@@ -355,15 +312,6 @@ class Worker:
             self._next_due = then.due
             self._nudge()
         self.missing()
-
-    async def _journals(self, run_ids: Sequence[str]) -> Mapping[str, Journal]:
-        pause = 0.05
-        while True:
-            try:
-                return await self.well.store.journals(run_ids)
-            except StoreUnavailable:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
 
     # --- what executions tell ---
 
@@ -405,7 +353,7 @@ class Worker:
     async def _read_news(self) -> None:
         await asyncio.sleep(0)
         executions, self._to_refresh = self._to_refresh, {}
-        journals = await self._journals(list(executions))
+        journals = await self.well.journals(list(executions))
         for run_id, execution in executions.items():
             journal = journals.get(run_id)
             if execution.is_over:
@@ -432,73 +380,36 @@ class Worker:
         self._reserved.discard(start.run_id)
         if result is None or not result.landed or result.run_id != start.run_id:
             return
-        claimed = Claimed(
-            start.run_id,
-            start.function_id,
-            start.revision,
-            1,
-            0,
-            0,
-            0,
-            start.due,
-            start.created,
-            start.trigger,
-            start.input,
-            recovered=False,
-        )
         self.well.metrics.of(start.function_id).claimed((now - start.due) / SECOND, fresh=True)
-        self._begin(claimed, None)
+        self._begin(Claimed.with_start(start), None)
 
-    # --- lease and threads ---
+    # --- lease and wake-ups ---
 
     async def _enrol(self) -> None:
-        pinned = self.well.clock.pinned()
-        lease = round(self.options.lease.total_seconds() * SECOND)
-        length = lease if pinned is None else FOREVER // 2
-        broken = tuple((*key, why[:MOST_TOLD]) for key, why in list(self.codes.broken.items())[:MOST_BROKEN])
-        row = RunnerRow(
-            self.runner_id, (self.options.pool,), self.codes.functions, self.options.slots, length, draining=False, broken=broken
-        )
-        await self.well.store.enrol(row)
+        await self.lease.enrol(self.options.pool, self.codes, self.options.slots)
         self.well.metrics.executes(self.codes.functions)
-        self._lease_until = self.well.clock.now() + length
 
     def lease_renewed(self) -> None:
         """The beat got through."""
-        self._lease_until = self.well.clock.now() + round(self.options.lease.total_seconds() * SECOND)
+        self.lease.renewed()
 
     async def lease_gone(self) -> None:
         """The store no longer knows this runner: what it held is somebody else's; go on under a new lease."""
         for execution in list(self.running.values()):
             execution.metrics.lease_lost()
             execution.lose(fenced=True)
-        self._doubt()  # what no sweep has freed is this runner's again once it enrols
+        self.lease.doubt()  # what no sweep has freed is this runner's again once it enrols
         await self._enrol()
         self._nudge()
 
     def in_flight(self) -> tuple[str, ...]:
         """The functions whose step bodies run now."""
-        return tuple({one.claimed.function_id for one in list(self.running.values()) if one.in_flight})
+        return tuple({one.claimed.function_id for one in list(self.running.values()) if one.branches.in_flight})
 
     def blocked(self, seconds: float, functions: tuple[str, ...]) -> None:
         """User code, of one of these functions, held the event loop."""
         for function_id in functions:
             self.well.metrics.of(function_id).loop_blocked.inc(seconds)
-
-    def _lease_holds(self) -> bool:
-        return self.well.clock.now() < self._lease_until - min(
-            LEASE_MARGIN, round(self.options.lease.total_seconds() * SECOND) // 3
-        )
-
-    def _in_thread(self, call: Callable[[], object]) -> Awaitable[object]:
-        context = contextvars.copy_context()
-        self.in_threads += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
-        future.add_done_callback(self._out_of_thread)
-        return future
-
-    def _out_of_thread(self, _done: object) -> None:
-        self.in_threads -= 1
 
     def _woken(self, pools: Sequence[str], runs: Sequence[str]) -> None:
         if self.options.pool in pools or any(run_id in self.running for run_id in runs):

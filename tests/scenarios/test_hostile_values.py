@@ -9,8 +9,8 @@ import pytest
 
 import stepwell
 from stepwell import Context, Event, NonRetriableError
-from stepwell.engine.committer import Op
 from stepwell.engine.events import NewEvent, make_fact
+from stepwell.engine.pile import Op
 from stepwell.engine.run import RunStatus
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.store.records import Pile
@@ -251,11 +251,12 @@ async def test_a_run_that_its_runner_dropped_is_handed_back(durable: Durable) ->
 
     run = await durable.send(function(body), GO)
     assert durable.worker is not None
-    until, durable.worker._lease_until = durable.worker._lease_until, 0
+    lease = durable.worker.lease
+    until, lease.until = lease.until, 0
     try:
         await durable.advance(timedelta(seconds=10))
     finally:
-        durable.worker._lease_until = until
+        lease.until = until
     assert await run.status() is RunStatus.RUNNING
     durable.worker._nudge()  # its poll, which a set clock doesn't bring
     await durable.settle()

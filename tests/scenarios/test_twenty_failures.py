@@ -17,6 +17,7 @@ import pytest
 
 import stepwell
 from stepwell import Backoff, Concurrency, Context, Event, NonRetriableError, Timeouts, cli
+from stepwell.codes import Codes
 from stepwell.decorator import Function
 from stepwell.engine.registration import registration
 from stepwell.engine.well import Well
@@ -27,7 +28,7 @@ from stepwell.metrics import Metrics
 from stepwell.settings import GatewaySettings
 from stepwell.store.registry import RevisionRow
 from stepwell.testing import Durable
-from stepwell.worker import Codes, Worker, WorkerOptions
+from stepwell.worker import Worker, WorkerOptions
 
 MOST = 3
 ID = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{26}\b")

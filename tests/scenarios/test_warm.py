@@ -1,11 +1,14 @@
 """Parked executions stay in memory within bounds, and none of them depends on it."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 import stepwell
 from stepwell import Context, Event
+from stepwell.store.records import Pile
+from stepwell.store.results import PileResult
 from stepwell.testing import Durable
 from stepwell.warm import Warm
 
@@ -57,3 +60,30 @@ async def test_one_that_is_too_large_alone_is_not_kept(durable: Durable) -> None
     assert len(durable.worker.warm) == 1
     await durable.advance(timedelta(seconds=30))
     assert [await run.result() for run in await durable.runs(large)] == [100_000, 10]
+
+
+async def test_a_branch_given_up_as_its_run_is_claimed_holds_up_nobody(durable: Durable) -> None:
+    """Code may cancel a branch in the very turn of the loop in which its sleep is over: the others wake, and the runner goes on."""
+    naps: list[asyncio.Future[None]] = []
+
+    @stepwell.function(id="giver", triggers=[stepwell.on_event("go")])
+    async def giver(ctx: Context) -> str:
+        naps.append(asyncio.ensure_future(ctx.step.sleep("given-up", "10s")))
+        await ctx.step.sleep("kept", "10s")
+        await asyncio.wait(naps)
+        return "given up" if naps[0].cancelled() else "slept"
+
+    await durable.serve(giver)
+    hooks = durable.well.hooks
+    after = hooks.after
+
+    def give_up(pile: Pile, result: PileResult) -> None:
+        after(pile, result)
+        if any(not one.fresh for one in result.claimed):
+            naps[0].cancel()
+
+    hooks.after = give_up
+    await durable.send_event(Event(name="go"))
+    await durable.advance(timedelta(seconds=10))
+    (run,) = await durable.runs(giver)
+    assert await run.result() == "given up"

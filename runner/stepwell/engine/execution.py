@@ -12,37 +12,29 @@ and the last result shares the commit of the run's end.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import orjson
 
 from stepwell import values
 from stepwell.clock import Clock
-from stepwell.engine.committer import Done, Op
-from stepwell.engine.events import Fact
+from stepwell.engine.branches import Branches
+from stepwell.engine.journal import WAITED_FOR, Key, KnownJournal, Unwritten
+from stepwell.engine.outcome import signal_taken, signalled, time_over
+from stepwell.engine.passes import PUT_AWAY, Code, Lost, Pass
+from stepwell.engine.pile import Done, Op
 from stepwell.engine.progress import Board
 from stepwell.engine.registry import KnownRegistry
 from stepwell.engine.retry import consists_of, next_try
 from stepwell.engine.run import RunStatus
 from stepwell.engine.trace import Tracer, execution_span
-from stepwell.errors import NonRetriableError, StepError, StepMisuse, StoreError, TooLarge
+from stepwell.errors import NonRetriableError, StepError, StoreError
 from stepwell.ids import Ids
 from stepwell.metrics import FunctionMetrics
 from stepwell.spec.duration import microseconds
-from stepwell.spec.function import FunctionSpec
-from stepwell.store.records import FOREVER, AttemptRow, End, EventFate, Park, Parked, Signal, Start, StepKind, StepRow, Turn, Wait
+from stepwell.store.records import FOREVER, AttemptRow, End, EventFate, Park, Parked, StepKind, StepRow, Turn, Wait
 from stepwell.store.results import Claimed, Journal
-
-Key = tuple[str, int]
-SETTLE_HOPS = 3
-"""Loop turns without a step call before the code counts as blocked; gather and TaskGroup need two to pass a result on."""
-WAITED_FOR = frozenset({StepKind.EVENT, StepKind.SIGNAL, StepKind.INVOKE})
-PUT_AWAY = "stepwell puts this execution away; it goes on later from its journal. Let CancelledError pass, don't catch it."
-
-
-class Lost(asyncio.CancelledError):
-    """The run is no longer this execution's: cancelled, taken over, or put away. It derives from BaseException on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,98 +62,19 @@ class Deps:
     tracer: Tracer | None = None
 
 
-class Code(Protocol):
-    """User code behind the one seam: called with a pass, answers with the output's JSON."""
-
-    @property
-    def spec(self) -> FunctionSpec:
-        """What the function is configured as."""
-        ...
-
-    async def __call__(self, passing: "Pass") -> bytes:
-        """Run the code once from the top."""
-        ...
-
-
-@dataclass(slots=True)
-class Unwritten:
-    """What the next turn will carry."""
-
-    steps: list[StepRow] = field(default_factory=list[StepRow])
-    closes: list[tuple[str, int, StepKind]] = field(default_factory=list[tuple[str, int, StepKind]])
-    opens: list[Wait] = field(default_factory=list[Wait])
-    attempts: list[AttemptRow] = field(default_factory=list[AttemptRow])
-    facts: list[Fact] = field(default_factory=list[Fact])
-    starts: list[Start] = field(default_factory=list[Start])
-    signal: Signal | None = None
-    tried: list[tuple[str, str, float | None]] = field(default_factory=list[tuple[str, str, float | None]])
-    """(step id, outcome, seconds) of attempts, counted once they are durable; code between steps has no id and no time."""
-    retried: list[tuple[str, str, float, float]] = field(default_factory=list[tuple[str, str, float, float]])
-    """(step id, reason, seconds until the next attempt, seconds lost)."""
-    size: int = 200
-
-    def __bool__(self) -> bool:
-        return bool(self.steps or self.opens or self.attempts or self.closes)
-
-
-class Pass:
-    """One go through the code from the top: counts step ids and knows whether it is still replaying."""
-
-    __slots__ = ("attempt", "branches", "closing", "counts", "ended", "execution", "replay_left", "task")
-
-    def __init__(self, execution: "Execution", attempt: int) -> None:
-        self.execution = execution
-        self.attempt = attempt
-        self.closing = False
-        self.ended = False
-        self.counts: dict[str, int] = {}
-        self.branches: set[asyncio.Task[object]] = set()
-        self.replay_left = len(execution.memo) + len(execution.waits)
-        self.task: asyncio.Task[None] | None = None
-
-    def next_key(self, step_id: str) -> Key:
-        """The key of the next use of this id: the id and how often it was used before."""
-        occurrence = self.counts.get(step_id, 0)
-        self.counts[step_id] = occurrence + 1
-        task = asyncio.current_task()
-        if task is not None and task is not self.task:
-            self.branches.add(task)
-        return (step_id, occurrence)
-
-    @property
-    def shut(self) -> bool:
-        """Whether steps do nothing any more: the pass was dropped, or its code has returned or raised."""
-        return self.closing or self.ended or self.execution.is_over
-
-    def replaying(self) -> bool:
-        """Whether the code is still where it has been before."""
-        return self.replay_left > 0
-
-    def close(self) -> None:
-        """Drop the pass: cancel its code wherever it stands."""
-        self.closing = True
-        for task in (self.task, *self.branches):
-            if task is not None and not task.done() and task is not asyncio.current_task():
-                task.cancel(PUT_AWAY)
-
-
 class Execution:
-    """One leased (or warm) run. `memo` and `waits` are its journal in memory; `unwritten` what is not durable yet."""
+    """One leased (or warm) run: `journal` is what it knows of its steps, `branches` where its code stands."""
 
-    def __init__(self, code: Code, claimed: Claimed, journal: Journal | None, deps: Deps, metrics: FunctionMetrics) -> None:
+    def __init__(self, code: Code, claimed: Claimed, stored: Journal | None, deps: Deps, metrics: FunctionMetrics) -> None:
         self.code = code
         self.run_id = claimed.run_id
         self.claimed = claimed
         self.epoch = claimed.epoch
-        self.inbox = journal.inbox if journal is not None else claimed.inbox
+        self.inbox = stored.inbox if stored is not None else claimed.inbox
         self.deps = deps
         self.metrics = metrics
-        self.memo: dict[Key, StepRow] = {}
-        self.waits: dict[Key, Wait] = {}
-        self.suspended: dict[Key, asyncio.Future[StepRow | None]] = {}
-        self.confirming: set[Key] = set()
-        self.in_flight = 0
-        self.state_size = len(claimed.input)
+        self.journal = KnownJournal(claimed)
+        self.branches = Branches(deps.clock, self._when_still)
         self.leased = True
         self.draining = False
         self.is_over = False
@@ -170,7 +83,6 @@ class Execution:
         self.cut_off_as = "cancelled"
         """What becomes of attempts whose bodies still run when the execution ends."""
         self.passing: Pass | None = None
-        self.unwritten = Unwritten()
         self.began = deps.clock.now()
         self.wrote_at = self.began
         self.parked_at = self.began
@@ -180,19 +92,16 @@ class Execution:
         self._in_write: Unwritten | None = None
         self._error: str | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._activity = 0
-        self._checking = False
-        self._due_timer: Callable[[], None] | None = None
-        if journal is not None:
-            self._load(journal)
+        if stored is not None:
+            self._load(stored)
 
     # --- passes ---
 
     def begin(self) -> None:
         """Enter the code from the top."""
         now = self.deps.clock.now()
-        retried = [wait.attempt for wait in self.waits.values() if wait.kind is StepKind.RUN and wait.due <= now]
-        stretch = self.claimed.attempt if self.claimed.attempt_steps == len(self.memo) else 0
+        retried = [wait.attempt for wait in self.journal.waits.values() if wait.kind is StepKind.RUN and wait.due <= now]
+        stretch = self.claimed.attempt if self.claimed.attempt_steps == len(self.journal.memo) else 0
         passing = self.passing = Pass(self, max([*retried, stretch]))
         passing.task = asyncio.get_running_loop().create_task(self._main(passing))
 
@@ -219,7 +128,7 @@ class Execution:
             await self.next_write()
             if self.is_over:
                 return
-        self.suspended.clear()
+        self.branches.suspended.clear()
         if isinstance(outcome, bytes):
             self._write(End(RunStatus.COMPLETED, outcome))
             return
@@ -232,7 +141,7 @@ class Execution:
         """What becomes of a run whose code raised between steps: another try later, or its end."""
         now = self.deps.clock.now()
         self._error = type(error).__name__
-        fresh = self.claimed.attempt_steps == len(self.memo)
+        fresh = self.claimed.attempt_steps == len(self.journal.memo)
         attempt = self.claimed.attempt if fresh else 0
         spec = self.code.spec
         told = consists_of(error, StepError)  # each is in the journal already
@@ -240,12 +149,10 @@ class Execution:
         due = None if final else next_try(error, spec.backoff, attempt, spec.retries, self.deps.draw(), now)
         encoded = values.encode_error(error, error.attempts if isinstance(error, StepError) else attempt + 1)
         if not told:
-            self.unwritten.attempts.append(AttemptRow("", 0, attempt, self.began, now, encoded, due))
-            self.unwritten.tried.append(("", "timeout" if isinstance(error, TimeoutError) else "error", None))
+            self.journal.unwritten.fail(AttemptRow("", 0, attempt, self.began, now, encoded, due), error)
         if due is None:
             return End(RunStatus.FAILED, encoded)
-        self.unwritten.retried.append(("", type(error).__name__, (due - now) / 1e6, 0.0))
-        return Park(due, Parked.QUEUED, attempt + 1, len(self.memo))
+        return Park(due, Parked.QUEUED, attempt + 1, len(self.journal.memo))
 
     def restart(self) -> None:
         """Drop this pass and enter the code again from the top."""
@@ -255,9 +162,7 @@ class Execution:
     def _close_pass(self) -> None:
         if self.passing is not None:
             self.passing.close()
-        for future in self.suspended.values():
-            future.cancel(PUT_AWAY)
-        self.suspended.clear()
+        self.branches.cancel()
 
     def put_away(self) -> None:
         """Forget the warm execution; the journal has all that it knows."""
@@ -277,58 +182,21 @@ class Execution:
 
     def remember(self, row: StepRow) -> None:
         """Take a step's result into memory and into the next turn, checking the run's limits."""
-        self.state_size += len(row.value)
-        values.check_size(f"state of run {self.run_id}", self.state_size, values.MAX_RUN_STATE)
-        key = (row.step_id, row.occurrence)
-        self.memo[key] = row
-        wait = self.waits.pop(key, None)
-        if wait is not None and self._forget_opens(wait):
-            self.unwritten.closes.append((row.step_id, row.occurrence, row.kind))
-        self.unwritten.steps.append(row)
-        self.unwritten.size += len(row.value) + 100
-        self.touch()
+        self.journal.remember(row)
+        self.branches.touch()
 
-    def _forget_opens(self, wait: Wait) -> bool:
-        """Drop what was not yet written of a wait that is over; whether some of it was, and has to be closed."""
-        if not self.unwritten.opens:
-            return True
-        key = (wait.step_id, wait.occurrence)
-        kept = [one for one in self.unwritten.opens if (one.step_id, one.occurrence) != key]
-        unwritten = len(self.unwritten.opens) - len(kept)
-        self.unwritten.opens = kept
-        return unwritten < max(1, wait.attempt)
-
-    def room_for_step(self) -> None:
-        """Raise TooLarge where the run has as many steps as one may have."""
-        if len(self.memo) + len(self.waits) >= values.MAX_STEPS:
-            raise TooLarge(
-                f"run {self.run_id} has {values.MAX_STEPS} steps, the most a run may have; invoke other functions for more"
-            )
+    def open_wait(self, wait: Wait) -> None:
+        """Write an open wait with the next turn."""
+        self.journal.open_wait(wait)
+        self.branches.touch()
 
     def first_event(self) -> dict[str, Any]:
         """The event that started the run, as expressions see it."""
         return cast("list[dict[str, Any]]", orjson.loads(self.claimed.input))[0]
 
-    def open_wait(self, wait: Wait) -> None:
-        """Write an open wait with the next turn."""
-        self.waits[(wait.step_id, wait.occurrence)] = wait
-        self.unwritten.opens.append(wait)
-        self.touch()
-
-    async def suspend(self, key: Key) -> StepRow | None:
-        """Wait until the open wait under this key is resolved; None: try the step again here."""
-        future: asyncio.Future[StepRow | None] = asyncio.get_running_loop().create_future()
-        self.suspended[key] = future
-        self.touch()
-        try:
-            return await future
-        finally:
-            if self.suspended.get(key) is future:
-                del self.suspended[key]
-
     async def flush(self) -> None:
         """Wait until everything recorded so far is durable."""
-        while (self._writing or self.unwritten) and not self.is_over:
+        while (self._writing or self.journal.unwritten) and not self.is_over:
             if not self._writing:
                 self._write(None)
             await self.next_write()
@@ -341,8 +209,8 @@ class Execution:
 
     def may_buffer(self) -> bool:
         """Whether checkpointing lets results wait for their commit while the next body runs."""
-        rule = self.code.spec.checkpointing
-        if rule.buffered_steps <= 1 or len(self.unwritten.steps) >= rule.buffered_steps or self.unwritten.opens:
+        rule, unwritten = self.code.spec.checkpointing, self.journal.unwritten
+        if rule.buffered_steps <= 1 or len(unwritten.steps) >= rule.buffered_steps or unwritten.opens:
             return False
         now = self.deps.clock.now()
         if rule.max_interval is not None and now - self.wrote_at >= microseconds(rule.max_interval):
@@ -351,7 +219,7 @@ class Execution:
 
     def only_sleeps(self) -> bool:
         """Whether nothing is unwritten but that sleeps are over: it follows from their due times, so no body waits for it."""
-        return not self._writing and all(row.kind is StepKind.SLEEP for row in self.unwritten.steps)
+        return not self._writing and all(row.kind is StepKind.SLEEP for row in self.journal.unwritten.steps)
 
     async def hold_lease(self) -> None:
         """Come back once this execution may start a body: leased, and not being drained."""
@@ -365,108 +233,62 @@ class Execution:
             self.lose(fenced=True)
             raise Lost(PUT_AWAY)
 
-    def touch(self) -> None:
-        """Something moved: look again, once the loop has settled, whether every branch is blocked."""
-        self._activity += 1
-        if not self._checking:
-            self._checking = True
-            asyncio.get_running_loop().call_soon(self._settle, self._activity, SETTLE_HOPS)
+    # --- when every branch stands still ---
 
-    # --- settling ---
-
-    def _settle(self, seen: int, hops: int) -> None:
-        if seen != self._activity:
-            seen, hops = self._activity, SETTLE_HOPS
-        if hops:
-            asyncio.get_running_loop().call_soon(self._settle, seen, hops - 1)
+    def _when_still(self) -> None:
+        """Let go on what is due; else write what there is, and park where nothing but time or news brings the code on."""
+        if not self.leased or self._writing or self.passing is None or self.passing.shut:
             return
-        self._checking = False
-        if self.leased and not self._writing and self.passing is not None and not self.passing.shut:
-            self._look()
-
-    def _look(self) -> None:
+        branches, journal = self.branches, self.journal
         now = self.deps.clock.now()
-        due = self._earliest()
+        due = journal.earliest(branches.suspended)
         if due <= now and not self.draining:
             self._fire(now)
-        elif self.in_flight:
-            if self.unwritten and not self.may_buffer():
+        elif branches.in_flight:
+            if journal.unwritten and not self.may_buffer():
                 self._write(None)
-            self._arm(min(due, self._buffer_until()))
-        elif self.confirming:
+            branches.touch_at(min(due, self._buffer_until()))
+        elif journal.confirming:
             self._write(None)
         elif self.draining:
             self._write(Park(0, Parked.QUEUED, *self._stretch()))
-        elif self.suspended:
-            self._write(Park(due, self._parked_as(), *self._stretch()))
-        elif self.unwritten:
+        elif branches.suspended:
+            self._write(Park(due, journal.parked_as(branches.suspended), *self._stretch()))
+        elif journal.unwritten:
             self._write(None)
 
     def _buffer_until(self) -> int:
         interval = self.code.spec.checkpointing.max_interval
-        return self.wrote_at + microseconds(interval) if self.unwritten and interval is not None else FOREVER
+        return self.wrote_at + microseconds(interval) if self.journal.unwritten and interval is not None else FOREVER
 
     def _stretch(self) -> tuple[int, int]:
         return (self.claimed.attempt, self.claimed.attempt_steps)
 
-    def _earliest(self) -> int:
-        return min(
-            (self.waits[key].due for key in self.suspended if key in self.waits and key not in self.confirming), default=FOREVER
-        )
-
-    def _parked_as(self) -> Parked:
-        kinds = {self.waits[key].kind for key in self.suspended if key in self.waits}
-        if kinds & {StepKind.EVENT, StepKind.SIGNAL, StepKind.INVOKE}:
-            return Parked.WAITING
-        return Parked.SLEEPING if StepKind.SLEEP in kinds else Parked.QUEUED
-
-    def _arm(self, due: int) -> None:
-        self._disarm()
-        if due < FOREVER:
-            self._due_timer = self.deps.clock.call_at(due, self.touch)
-
-    def _disarm(self) -> None:
-        if self._due_timer is not None:
-            self._due_timer()
-            self._due_timer = None
-
     def _fire(self, now: int) -> None:
         """Resolve what is due. A retry enters the code again from the top, unless a sibling's body is running."""
-        due = [key for key in self.suspended if key in self.waits and self.waits[key].due <= now and key not in self.confirming]
-        retries = [key for key in due if self.waits[key].kind is StepKind.RUN]
+        due = self.journal.over(self.branches.suspended, now)
+        retries = [key for key in due if self.journal.waits[key].kind is StepKind.RUN]
         for key in due:
-            wait = self.waits[key]
+            wait = self.journal.waits[key]
             if wait.kind is StepKind.SLEEP:
-                row = StepRow(*key, StepKind.SLEEP, ok=True, value=b"null", attempts=1, started=wait.opened, ended=now)
+                row = time_over(wait, now)
                 self.deps.timer_fired((now - wait.due) / 1e6)
                 self.remember(row)
-                self.suspended.pop(key).set_result(row)
+                self.branches.hand_over(key, row)
             elif wait.kind is not StepKind.RUN:
-                self._time_out(key, wait, now)
-        if retries and not self.in_flight and not self.confirming:
+                self.journal.time_out(key, time_over(wait, now))
+        if retries and not self.branches.in_flight and not self.journal.confirming:
             self.restart()
         else:
             for key in retries:
-                self.suspended.pop(key).set_result(None)
-        self.touch()
-
-    def _time_out(self, key: Key, wait: Wait, now: int) -> None:
-        """Record the time-out; the code learns of it only once it is certain that no event came first."""
-        if wait.kind is StepKind.INVOKE:
-            error = {"name": "InvokeTimeout", "message": f"run {wait.target_run} did not end in time", "attempts": 1}
-            row = StepRow(*key, wait.kind, ok=False, value=values.canonical(error), attempts=1, started=wait.opened, ended=now)
-        else:
-            row = StepRow(*key, wait.kind, ok=True, value=b"null", attempts=1, started=wait.opened, ended=now)
-        self.confirming.add(key)
-        self.unwritten.steps.append(row)
-        self.unwritten.closes.append((*key, wait.kind))
-        self.touch()
+                self.branches.hand_over(key, None)
+        self.branches.touch()
 
     # --- writing ---
 
     def _write(self, then: Park | End | None) -> None:
-        self._disarm()
-        todo, self.unwritten = self.unwritten, Unwritten()
+        self.branches.disarm()
+        todo, self.journal.unwritten = self.journal.unwritten, Unwritten()
         turn = Turn(
             self.run_id,
             self.epoch,
@@ -500,14 +322,11 @@ class Execution:
             return
         if not done.turn.landed:
             self.metrics.fenced.value += 1
-            self._count_fenced(todo)
+            todo.count_fenced(self.metrics)
             self.lose(fenced=True)
             return
         self.wrote_at = done.now
-        for step_id, outcome, seconds in todo.tried:
-            self.metrics.step_done(seconds, outcome, step_id)
-        for step_id, reason, wait, lost in todo.retried:
-            self.metrics.retried(reason, wait, lost, step_id)
+        todo.count(self.metrics)
         if self.is_over:
             return
         self._settle_steps(todo, done)
@@ -522,13 +341,7 @@ class Execution:
             self.deps.released(self, then)
         self._wake_waiters()
         if self.leased and not self.is_over:
-            self.touch()
-
-    def _count_fenced(self, todo: Unwritten) -> None:
-        """Attempts whose outcome was refused: whoever has the run now tries again."""
-        for step_id, _outcome, seconds in todo.tried:
-            self.metrics.step_done(seconds, "fenced", step_id)
-            self.metrics.retried("lost", 0.0, seconds or 0.0, step_id)
+            self.branches.touch()
 
     def cut_off(self, step_id: str, seconds: float) -> None:
         """A body was cut off: its run was ended, or its lease is gone and somebody else tries again."""
@@ -546,21 +359,18 @@ class Execution:
         for row in todo.steps:
             key = (row.step_id, row.occurrence)
             if row.kind is StepKind.SEND_SIGNAL:
-                row = StepRow(*key, row.kind, True, b"true" if done.turn.signalled else b"false", 1, row.started, row.ended)  # noqa: PLW2901
-                self.memo[key] = row
-            if key in self.confirming:
-                self.confirming.discard(key)
+                row = signalled(row, met=done.turn.signalled)  # noqa: PLW2901
+                self.journal.memo[key] = row
+            if key in self.journal.confirming:
+                self.journal.confirming.discard(key)
                 if key not in lost:
                     self.metrics.wait_resolved("timeout")
-                    self.resolve(key, row)
+                    self._resolve(key, row)
         for key in done.turn.refused:
-            self.waits.pop(key, None)
-            error = {"name": "SignalTaken", "message": "another run already waits for this signal", "attempts": 1}
-            row = StepRow(
-                *key, StepKind.SIGNAL, ok=False, value=values.canonical(error), attempts=1, started=done.now, ended=done.now
-            )
+            self.journal.waits.pop(key, None)
+            row = signal_taken(key, done.now)
             self.remember(row)
-            self._hand_over(key, row)
+            self.branches.hand_over(key, row)
         if lost:
             self.deps.refresh(self)
 
@@ -578,9 +388,7 @@ class Execution:
             return
         self.spoiled = True
         self._close_pass()
-        for row in (*(todo.steps if todo is not None else ()), *self.unwritten.steps):
-            self.memo.pop((row.step_id, row.occurrence), None)
-        self.unwritten = Unwritten()
+        self.journal.take_back(todo.steps if todo is not None else ())
         self._write(self._failed(error))
 
     def _trace(self, outcome: str) -> None:
@@ -608,58 +416,37 @@ class Execution:
             self.deps.refresh(self)
         elif self.passing is None or self.passing.closing:
             self.begin()
-        elif self._earliest() <= (now := self.deps.clock.now()) and not self.passing.ended:
+        elif self.journal.earliest(self.branches.suspended) <= (now := self.deps.clock.now()) and not self.passing.ended:
             self._fire(now)
         else:
-            self.touch()
+            self.branches.touch()
 
-    def absorb(self, journal: Journal) -> None:
+    def absorb(self, stored: Journal) -> None:
         """Take in what others recorded for this run: events, signals, ended children."""
-        self.inbox = journal.inbox
-        for row in journal.steps:
+        self.inbox = stored.inbox
+        for row in stored.steps:
             key = (row.step_id, row.occurrence)
-            if key not in self.memo:
+            if key not in self.journal.memo:
                 if row.kind in WAITED_FOR:
                     self.metrics.wait_resolved("event")
-                self.resolve(key, row)
+                self._resolve(key, row)
         if self.leased and (self.passing is None or self.passing.closing):
             self.begin()
-        self.touch()
+        self.branches.touch()
 
-    def resolve(self, key: Key, row: StepRow) -> None:
+    def _resolve(self, key: Key, row: StepRow) -> None:
         """A recorded step's result reaches the branch that waits for it."""
-        self.memo[key] = row
-        self.state_size += len(row.value)
-        self.waits.pop(key, None)
-        self._hand_over(key, row)
-
-    def _hand_over(self, key: Key, row: StepRow) -> None:
-        future = self.suspended.pop(key, None)
-        if future is not None and not future.done():
-            future.set_result(row)
-        self.touch()
+        self.journal.learn(row)
+        self.branches.hand_over(key, row)
 
     def drain(self) -> None:
         """Start nothing more; hand the run back as soon as its bodies are done."""
         self.draining = True
-        self.touch()
+        self.branches.touch()
 
-    def _load(self, journal: Journal) -> None:
-        for row in journal.steps:
-            self.memo[(row.step_id, row.occurrence)] = row
-            self.state_size += len(row.value)
+    def _load(self, stored: Journal) -> None:
+        self.journal.load(stored)
+        for row in stored.steps:
             # What ended a wait made the run due at that very instant, unless it was due before.
             if row.kind in WAITED_FOR and row.ended >= self.claimed.due:
                 self.metrics.wait_resolved("event")
-        for wait in journal.waits:
-            if wait.kind is not StepKind.CANCEL:
-                self.waits[(wait.step_id, wait.occurrence)] = wait
-
-
-def recorded_as(row: StepRow | Wait, kind: StepKind, run_id: str) -> None:
-    """Raise StepMisuse where the journal holds another kind of step under this key."""
-    if row.kind is not kind:
-        raise StepMisuse(
-            f"step {row.step_id!r} (use {row.occurrence + 1}) of run {run_id} was recorded as {row.kind.name} "
-            f"and is now called as {kind.name}; give the changed step a new id"
-        )

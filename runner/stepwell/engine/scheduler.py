@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import structlog
 
 from stepwell.engine import schedule
-from stepwell.engine.committer import Op
 from stepwell.engine.events import SCHEDULED, system_event
+from stepwell.engine.pile import Op
 from stepwell.engine.well import Well
 from stepwell.errors import StepwellError
 from stepwell.ids import run_id

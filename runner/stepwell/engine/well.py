@@ -11,9 +11,10 @@ from stepwell import values
 from stepwell.clock import Clock
 from stepwell.engine import dispatch
 from stepwell.engine.audit import tell_change
-from stepwell.engine.committer import Committer, Done, Hooks, Op
+from stepwell.engine.committer import Committer
 from stepwell.engine.endings import ending_facts
 from stepwell.engine.events import INVOKED, NewEvent, make_fact
+from stepwell.engine.pile import Done, Hooks, Op
 from stepwell.engine.progress import Board
 from stepwell.engine.registration import registration
 from stepwell.engine.registry import Known, KnownRegistry, parse
@@ -26,7 +27,7 @@ from stepwell.spec.function import FunctionSpec
 from stepwell.store.protocol import Store
 from stepwell.store.records import Cancel, Claim, EventFate, Pile, Start, TriggerKind
 from stepwell.store.registry import FunctionRow, PauseRow
-from stepwell.store.results import Overdue, PileResult, StartResult
+from stepwell.store.results import Journal, Overdue, PileResult, StartResult
 
 SWEEPER = "sweeper"
 GOODBYE = 3.0
@@ -158,6 +159,10 @@ class Well:
     async def look(self) -> KnownRegistry:
         """Read the registry's present version, however long the store is away."""
         return await _patiently(self.refresh)
+
+    async def journals(self, run_ids: Sequence[str]) -> Mapping[str, Journal]:
+        """What these runs have recorded and wait for, however long the store is away."""
+        return await _patiently(lambda: self.store.journals(run_ids))
 
     async def register(self, owner: str, functions: Sequence[tuple[FunctionSpec, str]], pool: str) -> None:
         """Make these (spec, revision) pairs the owner's functions, with their schedules and what their listeners listen on."""

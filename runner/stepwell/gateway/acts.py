@@ -17,9 +17,9 @@ from stepwell.errors import SpecError, Unknown
 from stepwell.gateway.answers import AlreadyEnded, answer
 from stepwell.gateway.audit import Books
 from stepwell.gateway.body import read_json
-from stepwell.gateway.documents import BulkRequest, CancellationRequest, InvokeRequest, RerunRequest
 from stepwell.gateway.explain import explain_run
 from stepwell.gateway.parts import OneWell, must_find, read_model
+from stepwell.gateway.requests import BulkRequest, CancellationRequest, InvokeRequest, RerunRequest
 from stepwell.gateway.views import run_view
 from stepwell.store.views import RunFilter, RunRow
 from stepwell.values import MAX_EVENT

@@ -1,8 +1,8 @@
-"""The wire in pydantic: what requests must look like, and what answers do look like (for OpenAPI, and held to it by a test)."""
+"""What answers look like: documents for OpenAPI. The answers are made as plain rows (`views`), and held to these by a test."""
 
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 Instant = str
@@ -59,55 +59,6 @@ class IngestProblem(Problem):
 
     ids: list[str] = []
     results: list[EventResult] = []
-
-
-class EventRequest(BaseModel):
-    """One event to send. `ts` is ms since 1970; `id` makes it unique.
-
-    `traceparent` is the sender's span, else the header's; what is no traceparent is left out.
-    """
-
-    name: str = Field(min_length=1, max_length=255)
-    data: dict[str, Any] | None = {}
-    id: str | None = None
-    ts: int | None = None
-    v: str | None = None
-    traceparent: Any = None
-
-
-class InvokeRequest(BaseModel):
-    """What the function gets as `ctx.event.data`."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    data: dict[str, Any] = {}
-
-
-class BulkRequest(BaseModel):
-    """Which runs: of one function, created in a span of time, and for which `if` (CEL over `event`) holds.
-
-    `dry_run`: only count them.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    function_id: str = Field(min_length=1, max_length=300)
-    started_after: AwareDatetime | None = None
-    started_before: AwareDatetime | None = None
-    if_: str | None = Field(default=None, alias="if", max_length=1024)
-    dry_run: StrictBool = False
-
-
-class CancellationRequest(BulkRequest):
-    """Which live runs to cancel; of any live status unless some are named."""
-
-    status: list[Literal["QUEUED", "RUNNING", "SLEEPING", "WAITING"]] = Field(default=[], max_length=4)
-
-
-class RerunRequest(BulkRequest):
-    """Which ended runs to start anew; those that failed unless statuses are named."""
-
-    status: list[Literal["COMPLETED", "FAILED", "CANCELLED", "SKIPPED"]] = Field(default=["FAILED"], min_length=1, max_length=4)
 
 
 class Cancellation(Document):
@@ -290,15 +241,6 @@ class PauseDocument(Document):
     sentence: str
 
 
-class PauseRequest(BaseModel):
-    """Why a function's runs are to wait. `by` names a person where the key doesn't."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    reason: str = Field(default="", max_length=500)
-    by: str | None = Field(default=None, min_length=1, max_length=100)
-
-
 class Resumed(Document):
     """A function that is not paused any more; `resumed` tells whether it was."""
 
@@ -334,19 +276,6 @@ class FunctionWithLedger(FunctionDocument):
     """A registered function with its schedules' ledgers."""
 
     schedules: list[ScheduleWithLedger]  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class KeyRequest(BaseModel):
-    """A key to make: `events` are the names that it may send, wildcards such as `shop/*` among them, or `*` for all.
-
-    `webhook`: no key to send along, but a secret that signs what is posted to `/hooks/{key_id}`.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: str = Field(min_length=1, max_length=63)
-    events: list[str] = Field(default=["*"], min_length=1, max_length=50)
-    webhook: StrictBool = False
 
 
 class KeyDocument(Document):

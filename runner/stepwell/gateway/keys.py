@@ -14,9 +14,9 @@ from stepwell.gateway.access import Caller, Kind
 from stepwell.gateway.answers import KeyLimit, answer
 from stepwell.gateway.audit import Audit, Books
 from stepwell.gateway.body import read_json
-from stepwell.gateway.documents import KeyRequest
 from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.parts import OneWell, read_model
+from stepwell.gateway.requests import KeyRequest
 from stepwell.gateway.views import key_view
 from stepwell.ids import Ids
 from stepwell.store.access import KeyRow

@@ -7,8 +7,8 @@ from stepwell.gateway.access import Caller, Kind
 from stepwell.gateway.answers import PausedByManifest, answer
 from stepwell.gateway.audit import Books
 from stepwell.gateway.body import read_json
-from stepwell.gateway.documents import PauseRequest
 from stepwell.gateway.parts import OneWell, read_model
+from stepwell.gateway.requests import PauseRequest
 from stepwell.gateway.views import pause_view
 from stepwell.store.registry import PauseRow
 from stepwell.values import MAX_EVENT

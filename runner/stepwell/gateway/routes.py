@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from stepwell.gateway import acts, audit, documents, hooks, ingest, keys, pauses, probes, reads
+from stepwell.gateway import acts, audit, documents, hooks, ingest, keys, pauses, probes, reads, requests
 from stepwell.gateway.access import Access, Right
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
@@ -50,7 +50,7 @@ ROUTES: tuple[Route, ...] = (
         Access.EVENT_KEY,
         ingest.ingest,
         {200: documents.Ingested},
-        documents.EventRequest | list[documents.EventRequest],
+        requests.EventRequest | list[requests.EventRequest],
         (400, 409, *JSON_BODY),
         right=Right("create", EVENTS),
     ),
@@ -95,7 +95,7 @@ ROUTES: tuple[Route, ...] = (
         Access.API_KEY,
         acts.cancel_many,
         {200: _data(documents.Cancellation)},
-        documents.CancellationRequest,
+        requests.CancellationRequest,
         (404, *JSON_BODY),
         right=Right("delete", RUNS),
     ),
@@ -105,7 +105,7 @@ ROUTES: tuple[Route, ...] = (
         Access.API_KEY,
         acts.rerun_many,
         {200: _data(documents.Reruns)},
-        documents.RerunRequest,
+        requests.RerunRequest,
         (404, *JSON_BODY),
         right=Right("create", RUNS),
     ),
@@ -115,7 +115,7 @@ ROUTES: tuple[Route, ...] = (
         Access.API_KEY,
         acts.invoke,
         {201: _data(documents.RunRef), 200: _data(documents.RunDocument), 202: _data(documents.RunDocument)},
-        documents.InvokeRequest,
+        requests.InvokeRequest,
         (404, *JSON_BODY),
         right=Right("create", RUNS),
     ),
@@ -127,7 +127,7 @@ ROUTES: tuple[Route, ...] = (
         Access.API_KEY,
         pauses.pause_function,
         {200: _data(documents.PauseDocument)},
-        documents.PauseRequest,
+        requests.PauseRequest,
         (404, *JSON_BODY),
         right=Right("update", RUNS),
     ),
@@ -148,7 +148,7 @@ ROUTES: tuple[Route, ...] = (
         Access.API_KEY,
         keys.create_key,
         {201: _data(documents.NewKeyDocument)},
-        documents.KeyRequest,
+        requests.KeyRequest,
         (409, *JSON_BODY),
         right=Right("create", "keys"),
     ),

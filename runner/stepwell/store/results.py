@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stepwell.engine.run import RunStatus
-from stepwell.store.records import FOREVER, EventFate, StepRow, TickOutcome, TriggerKind, Wait
+from stepwell.store.records import FOREVER, EventFate, Start, StepRow, TickOutcome, TriggerKind, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,24 @@ class Claimed:
     trigger: TriggerKind
     input: bytes
     recovered: bool
+
+    @classmethod
+    def with_start(cls, start: Start) -> "Claimed":
+        """The run that a start makes, claimed in the very same commit."""
+        return cls(
+            start.run_id,
+            start.function_id,
+            start.revision,
+            epoch=1,
+            inbox=0,
+            attempt=0,
+            attempt_steps=0,
+            due=start.due,
+            created=start.created,
+            trigger=start.trigger,
+            input=start.input,
+            recovered=False,
+        )
 
     @property
     def fresh(self) -> bool:

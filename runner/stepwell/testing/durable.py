@@ -179,7 +179,7 @@ class Durable:
                 quiet += 1
             elif state == "outside":
                 still_since = now if still_since is None else still_since
-                in_threads = self.worker is not None and self.worker.in_threads
+                in_threads = self.worker is not None and self.worker.threads.busy
                 quiet = 3 if now - still_since > (STILL_IN_THREADS if in_threads else STILL) else 0
             else:
                 quiet, still_since = 0, None
@@ -292,7 +292,7 @@ class Durable:
             return "quiet" if worker is None and self.well.idle else "moving"
         if worker.asking or worker.nudged:
             return "moving"
-        if any(not one.in_flight for one in worker.running.values()):
+        if any(not one.branches.in_flight for one in worker.running.values()):
             return "outside"
         return "outside" if worker.running else "quiet"
 
