@@ -91,6 +91,13 @@ async def test_an_enrolment_leaves_words(well: Well) -> None:
     assert await shown(well, 1) == (word(1),)
 
 
+async def test_a_later_program_may_tell_more(well: Well) -> None:
+    """A row of a runner that is one version ahead, with more about each word, is read for what is known of it."""
+    await well.running(1)
+    assert await beat(well, told=f'[["{run_id(1)}","copy",0,0,0.4,"120/300",{T0 + 7},"more"]]')
+    assert await shown(well, 1) == (word(1),)
+
+
 async def test_no_word_costs_a_beat(well: Well) -> None:
     """Whatever steps' words hold, NUL or half a surrogate pair, the lease is renewed; those are left out, the others shown."""
     await well.running(1)
