@@ -30,6 +30,7 @@ from stepwell.lease import Lease
 from stepwell.revision import revision_of
 from stepwell.store.records import FOREVER, Claim, End, Park, Parked, Start, Turn
 from stepwell.store.results import Claimed, Journal, StartResult
+from stepwell.store.views import ProgressRow
 from stepwell.threads import Threads
 from stepwell.warm import WARM_FOR, Warm
 
@@ -405,6 +406,10 @@ class Worker:
     def in_flight(self) -> tuple[str, ...]:
         """The functions whose step bodies run now."""
         return tuple({one.claimed.function_id for one in list(self.running.values()) if one.branches.in_flight})
+
+    def told(self) -> Sequence[ProgressRow]:
+        """What the steps under way tell of how far they are."""
+        return self.well.progress.newest()
 
     def blocked(self, seconds: float, functions: tuple[str, ...]) -> None:
         """User code, of one of these functions, held the event loop."""

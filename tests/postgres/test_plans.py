@@ -1,11 +1,17 @@
 """C5 and C8: what the hot statements read and leave behind doesn't grow with history."""
 
+import asyncio
+from random import Random
+from string import ascii_letters
+
 import asyncpg
 from postgres.piles import claim, event, start, step, ulid
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import FOREVER, End, Park, Parked, Pile, StepKind, Turn, Wait
+from stepwell.store.telling import told_text
+from stepwell.store.views import ProgressRow
 
 EXPLAIN = """
     load 'auto_explain';
@@ -74,6 +80,37 @@ async def test_plans_stay_as_they_are(store: PostgresStore) -> None:
     scans = [plan for plan in (*empty.values(), *full.values()) if "Seq Scan" in plan and "Seq Scan on runners" not in plan]
     assert not scans
     assert {query: plan for query, plan in full.items() if plan != empty.get(query)} == {}
+
+
+async def test_a_beat_with_nothing_told_writes_what_it_always_did(store: PostgresStore) -> None:
+    """A beat is one statement whatever it carries, and long words, which lie apart, are written only when told."""
+    asked: list[str] = []
+    ask = store._heart.beat
+
+    def heard(query: str, *args: object) -> object:
+        asked.append(query)
+        return ask(query, *args)
+
+    store._heart.beat = heard
+
+    async def lying_apart(told: str | None) -> list[int]:
+        await asyncio.to_thread(store.beat, "A", 60_000_000, None, told)
+        async with store._writes.use() as connection:
+            apart = await connection.fetchval(
+                "select reltoastrelid::regclass::text from pg_class where oid = $1::regclass", runners
+            )
+            return [row["chunk_id"] for row in await connection.fetch(f"select distinct chunk_id from {apart}")]
+
+    runners = f"{store._schema}.runners"
+    random = Random(7)
+    notes = ["".join(random.choices(ascii_letters, k=100)) for _ in range(64)]
+    words = told_text([ProgressRow(ulid(place), "step", 0, 0, 0.5, note, 1) for place, note in enumerate(notes)])
+    assert await lying_apart(None) == []
+    (first,) = await lying_apart(words)
+    assert await lying_apart(None) == [first]
+    assert await lying_apart(None) == [first]
+    assert await lying_apart(words) != [first]
+    assert asked == [store._sql["beat"]] * 5
 
 
 async def test_a_finished_run_leaves_two_dead_rows(store: PostgresStore) -> None:

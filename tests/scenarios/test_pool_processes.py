@@ -34,6 +34,21 @@ async def nap(ctx):
     await ctx.step.sleep("nap", "1s")
     return "{pool}"
 """
+COPY = """
+import asyncio
+from pathlib import Path
+
+import stepwell
+
+async def copying():
+    stepwell.current_step().progress(0.4, "120/300")
+    while not Path("{done}").exists():
+        await asyncio.sleep(0.05)
+    return 300
+
+async def copy(ctx):
+    return await ctx.step.run("copy", copying)
+"""
 
 Apply = Callable[..., Awaitable[None]]
 Start = Callable[..., "Process"]
@@ -166,6 +181,33 @@ async def test_from_an_empty_pool_to_a_new_revision(start: Start, apply: Apply, 
     (event,) = ask(f"{url}/e/e", {"name": "hi", "data": {}})["ids"]
     assert await until(lambda: ended(url, event), new) == {"greet": "hello from p-1", "nap": "p-2"}
     assert [await one.end(signal.SIGTERM) for one in (old, new, gateway)] == [0, 0, 0]
+
+
+async def test_a_gateway_shows_what_a_runners_steps_tell(start: Start, apply: Apply, tmp_path: Path) -> None:
+    """A step's progress goes from the runner's process to the gateway's with a beat, and `stepwell runs get` prints it."""
+    await apply("copy", "p", "r1", "copy", triggers=[{"event": "files"}])
+    gateway = start("gateway")
+    runner = start("runner", "p", COPY.format(done=str(tmp_path / "done")), STEPWELL_LEASE="3s")
+    url = await gateway.url()
+    await until(lambda: isinstance(ask(f"{url}/ready"), dict), gateway)
+    (event,) = ask(f"{url}/e/e", {"name": "files", "data": {}})["ids"]
+    (run,) = await until(lambda: ask(f"{url}/v1/events/{event}/runs")["data"], runner)
+    path = f"{url}/v1/runs/{run['run_id']}"
+    (said,) = await until(lambda: ask(path)["data"]["progress"], runner)
+    assert (said["step_id"], said["ratio"], said["note"]) == ("copy", 0.4, "120/300")
+    shown = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", "import sys; from stepwell.cli import main; sys.exit(main())", "runs", "get", run["run_id"]],
+        env={**os.environ, "STEPWELL_URL": url, "STEPWELL_KEY": "s3cret"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "progress  copy 40% 120/300" in shown.stdout.splitlines()
+    (tmp_path / "done").touch()
+    assert await until(lambda: ask(path)["data"]["output"], runner) == 300
+    assert ask(path)["data"]["progress"] == []
+    assert [await one.end(signal.SIGTERM) for one in (runner, gateway)] == [0, 0]
 
 
 async def test_code_that_can_not_be_imported_ends_the_pod(start: Start, apply: Apply, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from stepwell.log import RunLogger, Scope
 from stepwell.metrics import Metrics
 from stepwell.settings import MetricSettings
 from stepwell.spec.function import FunctionSpec
+from stepwell.store.telling import told_text
+from stepwell.store.views import ProgressRow
 
 FILES = Place("run-1", "files", "copy", 0, 0)
 
@@ -94,6 +96,7 @@ def test_threads_tell_beside_each_other() -> None:
         (0.5, "x" * 201, "the note has at most 200 characters; 'xxxxxxxxxxxxxxxxxxxx'… has 201"),
         (0.5, "two\nlines", r"the note is one line of printable characters, and 'two\\nlines' has others"),
         (0.5, "\ud800", "has others"),
+        (0.5, "a\0b", "has others"),
         (0.5, 7, "the note is text, not int: 7"),
     ],
 )
@@ -138,6 +141,21 @@ async def test_a_line_for_each_tenth_or_each_five_seconds() -> None:
     assert line["ratio"] == 0.2
     assert "note" not in line
     assert (line["run_id"], line["function"], line["step"], line["attempt"]) == ("run-1", "files", "copy", 0)
+
+
+def test_a_beat_carries_the_newest_words() -> None:
+    """Of many runs the 64 newest words go along, of one run eight, and of a long note its beginning."""
+    board = Board()
+    for number in range(100):
+        attempt(board, Place("chatty", "files", f"s{number}", 0, 1), ManualClock(1000 + number)).tell(0.5, "x" * 200)
+        attempt(board, Place(f"run-{number:02}", "files", "copy", 2, 3), ManualClock(number)).tell(number / 100, "y" * 100)
+    carried = board.newest()
+    assert [one.step_id for one in carried[:8]] == [f"s{number}" for number in range(99, 91, -1)]
+    assert {(one.run_id, one.note) for one in carried[:8]} == {("chatty", "x" * 99 + "…")}
+    assert [one.run_id for one in carried[8:]] == [f"run-{number:02}" for number in range(99, 43, -1)]
+    assert carried[8] == ProgressRow("run-99", "copy", 2, 3, 0.99, "y" * 100, 99)
+    assert len(told_text(carried)) < 16 * 1024
+    assert Board().newest() == []
 
 
 def test_a_log_that_fails_fails_no_step(monkeypatch: pytest.MonkeyPatch) -> None:

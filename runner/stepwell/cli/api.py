@@ -12,12 +12,15 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import typer
 
+from stepwell.cli.progress import following
 from stepwell.errors import NotReachable, StepwellError
 from stepwell.settings import client_settings, path_key
 
 SECONDS = 30
 FIRST_LOOK = 0.05
 LAST_LOOK = 1.0
+MOST_FOLLOWED = 5
+"""Of so many runs that execute at once it is shown how far they are."""
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "SKIPPED"})
 
 Url = Annotated[str | None, typer.Option("--url", help="The gateway's address [STEPWELL_URL].", show_default=False)]
@@ -103,16 +106,19 @@ class Api:
             ) from None
 
 
-def until_ended(look: "Look", seconds: float) -> list[dict[str, Any]]:
-    """The runs once all of them have ended, or as they are when the time is up."""
+def until_ended(look: "Look", seconds: float, *, json: bool) -> list[dict[str, Any]]:
+    """The runs once all of them have ended, or as they are when the time is up; people see how far they are meanwhile."""
     until = time.monotonic() + seconds
     pause = FIRST_LOOK
-    while True:
-        runs = look.runs()
-        if all(run["status"] in FINAL for run in runs) or time.monotonic() >= until:
-            return runs
-        time.sleep(pause)
-        pause = min(pause * 1.5, LAST_LOOK)
+    with following(json=json) as follower:
+        while True:
+            runs = look.runs()
+            if all(run["status"] in FINAL for run in runs) or time.monotonic() >= until:
+                return runs
+            if follower is not None:
+                follower.show(look.closely(runs))
+            time.sleep(pause)
+            pause = min(pause * 1.5, LAST_LOOK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,15 @@ class Look:
         """The runs as they are now."""
         if self.event_id is not None:
             return self.api.runs_of(self.event_id)
-        return [self.api.get(f"/v1/runs/{part(self.run_id or '')}")["data"]]
+        return [self._run(self.run_id or "")]
+
+    def closely(self, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the runs that execute now, few at most, with what their steps tell: lists don't have that."""
+        running = [run for run in runs if run["status"] == "RUNNING"][:MOST_FOLLOWED]
+        return running if self.run_id is not None else [self._run(run["run_id"]) for run in running]
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        return cast("dict[str, Any]", self.api.get(f"/v1/runs/{part(run_id)}")["data"])
 
 
 def part(text: str) -> str:

@@ -33,7 +33,7 @@ def invoke(  # noqa: PLR0913, PLR0917  # the options are the command's face
         else:
             line(f"run {made['run_id']} of {function} is queued")
         return
-    runs = until_ended(Look(api, run_id=made["run_id"]), timeout)
+    runs = until_ended(Look(api, run_id=made["run_id"]), timeout, json=json)
     if json:
         json_out(runs[0])
     else:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from stepwell.cli.api import Api, Cursor, Json, Key, Look, Rows, Timeout, Url, Wait, part, until_ended
+from stepwell.cli.progress import said, step_name
 from stepwell.cli.selection import OfFunction, Selection, selecting
 from stepwell.cli.send import exit_by, show_runs
 from stepwell.cli.show import brief, json_out, line, note, table, time_of
@@ -17,6 +18,9 @@ app = typer.Typer(
     help="List, show, cancel and rerun runs.",
 )
 
+WaitForIt = Annotated[
+    bool, typer.Option("--wait", help="Wait until it has ended, showing how far it is; exit 1 unless it completed.")
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 OneRun = Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run's id.", show_default=False)]
 RunIds = Annotated[list[str] | None, typer.Argument(metavar="[RUN…]", help="The runs' ids.", show_default=False)]
@@ -46,18 +50,27 @@ def list_(  # noqa: PLR0913, PLR0917  # the options are the command's face
 
 
 @app.command()
-def get(run: RunId, json: Json = False, url: Url = None, key: Key = None) -> None:
-    """Show a run with its steps; while it lives, why it isn't moving."""
+def get(
+    run: RunId,
+    wait: WaitForIt = False,
+    timeout: Timeout = 60,
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Show a run with its steps; while it lives, why it isn't moving and how far it is."""
     api = Api.at(url, key)
-    shown = api.get(f"/v1/runs/{part(run)}")["data"]
+    (shown,) = until_ended(Look(api, run_id=run), timeout if wait else 0, json=json)
     steps = api.get(f"/v1/runs/{part(run)}/steps")["data"]
     if json:
         json_out({**shown, "steps": steps})
-        return
-    _show(shown)
-    if steps:
-        line()
-        table(["STEP", "KIND", "STATUS", "TRIES", "RESULT"], [_step_row(step) for step in steps], coloured=2)
+    else:
+        _show(shown)
+        if steps:
+            line()
+            table(["STEP", "KIND", "STATUS", "TRIES", "RESULT"], [_step_row(step) for step in steps], coloured=2)
+    if wait:
+        exit_by([shown], timeout)
 
 
 @app.command()
@@ -109,7 +122,7 @@ def rerun(  # noqa: PLR0913, PLR0917  # the options are the command's face
         else:
             line(f"run {made['run_id']} of {made['function_id']} is queued")
         return
-    ended = until_ended(Look(api, run_id=made["run_id"]), timeout)
+    ended = until_ended(Look(api, run_id=made["run_id"]), timeout, json=json)
     if json:
         json_out(ended[0])
     else:
@@ -133,10 +146,7 @@ def _show(run: dict[str, Any]) -> None:
     if waiting:
         told += [("waiting", waiting["sentence"]), ("since", time_of(waiting["since"])), ("until", time_of(waiting["until"]))]
         told.append(("next", waiting["next"]))
-    for said in run.get("progress", ()):  # an older gateway tells of none
-        told.append(
-            ("progress", f"{_step_name(said['step_id'], said['occurrence'])} {said['ratio']:.0%} {said['note']}".rstrip())
-        )
+    told += [("progress", said(word)) for word in run.get("progress", ())]  # an older gateway tells of none
     if run["error"] is not None:
         told.append(("error", brief(run["error"], 2000)))
     if run["output"] is not None:
@@ -145,12 +155,8 @@ def _show(run: dict[str, Any]) -> None:
         line(f"{name:<9} {value}")
 
 
-def _step_name(step_id: str, occurrence: int) -> str:
-    return f"{step_id} #{occurrence + 1}" if occurrence else step_id
-
-
 def _step_row(step: dict[str, Any]) -> list[str]:
-    name = _step_name(step["id"] or "(code between steps)", step["occurrence"])
+    name = step_name(step["id"] or "(code between steps)", step["occurrence"])
     result = (
         f"until {time_of(step['until'])}"
         if step["until"]

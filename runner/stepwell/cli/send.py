@@ -44,7 +44,7 @@ def send(  # noqa: PLR0913, PLR0917  # the options are the command's face
         if json:
             json_out(answer)
         return
-    runs = until_ended(Look(api, event_id=result["id"]), timeout)
+    runs = until_ended(Look(api, event_id=result["id"]), timeout, json=json)
     if json:
         json_out({**answer, "runs": runs})
     elif runs:

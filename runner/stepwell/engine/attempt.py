@@ -38,8 +38,9 @@ class StepInfo:
     def progress(self, ratio: float, note: str = "") -> None:
         """Tell people how far this attempt is: a ratio from 0 to 1 and a note of one line, such as "120/300".
 
-        Cheap, from any thread, as often as you like. It is shown for as long as the attempt runs and recorded nowhere; once that
-        is over it does nothing. StepMisuse for a ratio outside of 0 to 1 or a note of more than 200 characters.
+        Cheap, from any thread, as often as you like. It is shown for as long as the attempt runs, by other processes as of the
+        last beat, and is no part of the journal; once that is over it does nothing. StepMisuse for a ratio outside of 0 to 1 or a
+        note of more than 200 characters.
         """
         self._told.tell(ratio, note)
 

@@ -1,20 +1,30 @@
 """How far the steps under way are, in their own words: shown while an attempt runs and forgotten with it; never history.
 
     body ──tell──▶ Attempt ──▶ Board ──▶ the gauge by function · `GET /v1/runs/{id}` of the same process
+                      │          └─────▶ the next beat, with the lease ──▶ `GET /v1/runs/{id}` of any other
                       └──────▶ a log line now and then
 
 Bodies tell from the event loop or from a thread, as often as they like: the last word takes the place of the one before, nothing
-is queued and nothing is written to the store. No lock is taken either, so that a thread which stands still holds up nobody.
+is queued and nothing is written but what the beat, which goes out anyway, carries along. No lock is taken, so that a thread which
+stands still holds up nobody.
 """
 
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stepwell.clock import Clock
 from stepwell.errors import StepMisuse
 from stepwell.log import RunLogger
+from stepwell.store.views import ProgressRow
 
 MOST_NOTE = 200
+MOST_CARRIED = 64
+"""So many words go along with a beat, the newest ones,"""
+MOST_OF_RUN = 8
+"""of one run no more than this,"""
+MOST_NOTE_CARRIED = 100
+"""with so much of each note: some kilobytes at most in a row that lives on."""
 PARTS = 10
 """A line is logged for each tenth that is reached,"""
 LOG_EVERY = 5_000_000
@@ -41,6 +51,12 @@ class Progress:
     note: str
     told: int
 
+    @property
+    def row(self) -> ProgressRow:
+        """The same for people and for the store."""
+        place = self.place
+        return ProgressRow(place.run_id, place.step_id, place.occurrence, place.attempt, self.ratio, self.note, self.told)
+
 
 class Board:
     """What the attempts under way in this process have told, those that have told anything."""
@@ -52,6 +68,19 @@ class Board:
         """What the steps of this run have told, by step."""
         found = [one for one in list(self.told.values()) if one.place.run_id == run_id]
         return sorted(found, key=lambda one: (one.place.step_id, one.place.occurrence))
+
+    def newest(self) -> list[ProgressRow]:
+        """What is worth a beat's while, newest first; asked from any thread."""
+        found: list[ProgressRow] = []
+        of_run: Counter[str] = Counter()
+        for one in sorted(self.told.values(), key=lambda one: one.told, reverse=True):
+            run_id = one.place.run_id
+            of_run[run_id] += 1
+            if of_run[run_id] <= MOST_OF_RUN:
+                found.append(replace(one.row, note=_carried(one.note)))
+            if len(found) == MOST_CARRIED:
+                break
+        return found
 
     def least(self) -> dict[str, float]:
         """The least ratio of each function; asked from any thread."""
@@ -112,6 +141,10 @@ class Attempt:
         fields = {"ratio": said.ratio, "note": said.note} if said.note else {"ratio": said.ratio}
         with suppress(Exception):  # a line that can't be written fails no step
             self._logger.info("step progress", **fields)
+
+
+def _carried(note: str) -> str:
+    return note if len(note) <= MOST_NOTE_CARRIED else f"{note[: MOST_NOTE_CARRIED - 1]}…"
 
 
 def _odd_note(note: object) -> str:

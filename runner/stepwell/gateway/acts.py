@@ -18,7 +18,7 @@ from stepwell.gateway.answers import AlreadyEnded, answer
 from stepwell.gateway.audit import Books
 from stepwell.gateway.body import read_json
 from stepwell.gateway.explain import explain_run
-from stepwell.gateway.parts import OneWell, must_find, read_model
+from stepwell.gateway.parts import OneWell, must_find, progress_of, read_model
 from stepwell.gateway.requests import BulkRequest, CancellationRequest, InvokeRequest, RerunRequest
 from stepwell.gateway.views import run_view
 from stepwell.store.views import RunFilter, RunRow
@@ -45,7 +45,7 @@ async def invoke(function_id: str, request: Request, well: OneWell, audit: Books
     if wait is None:
         return _made(run_id, function_id, well)
     run = await _ended(well, run_id, wait)
-    view = run_view(run, await explain_run(well, run), well.progress.of_run(run_id))
+    view = run_view(run, await explain_run(well, run), await progress_of(well, run))
     return answer(view, well.clock.now(), status=200 if run.status.is_final else 202)
 
 

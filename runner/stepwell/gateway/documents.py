@@ -132,7 +132,7 @@ class ProgressDocument(Document):
 
 
 class RunDocument(RunInList):
-    """A run. `progress` is what its steps under way tell, where this process executes them: in `dev`."""
+    """A run. `progress` is what its steps under way tell: as of its runner's last beat, or of now in `dev`."""
 
     waiting_for: WaitingForDocument | None
     progress: list[ProgressDocument]

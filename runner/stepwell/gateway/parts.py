@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from stepwell.engine.well import Well
 from stepwell.errors import Unknown
-from stepwell.store.views import RunRow
+from stepwell.store.views import ProgressRow, RunRow
 
 M = TypeVar("M", bound=BaseModel)
 MOST_ROWS = 200
@@ -40,3 +40,12 @@ async def must_find(well: Well, run_id: str) -> RunRow:
     if run is None:
         raise Unknown(f"there is no run {run_id!r}")
     return run
+
+
+async def progress_of(well: Well, run: RunRow) -> list[ProgressRow]:
+    """What a run's steps tell: at first hand where this process executes it, else as its runner's last beat had it."""
+    if run.runner_id is None:
+        return []
+    if run.runner_id == well.hooks.runner_id:
+        return [one.row for one in well.progress.of_run(run.run_id)]
+    return await well.store.progress(run.run_id)

@@ -10,7 +10,7 @@ from stepwell.engine.well import Well
 from stepwell.errors import Unknown
 from stepwell.gateway.answers import answer, make_cursor, page, read_cursor
 from stepwell.gateway.explain import explain_event, explain_functions, explain_run
-from stepwell.gateway.parts import Cursor, Limit, OneWell, must_find
+from stepwell.gateway.parts import Cursor, Limit, OneWell, must_find, progress_of
 from stepwell.gateway.views import (
     event_view,
     event_with_functions,
@@ -50,7 +50,7 @@ async def list_runs(
 async def get_run(run_id: str, well: OneWell) -> Response:
     """Show one run; while it lives `waiting_for` says why it isn't moving, since when, and what happens next."""
     run = await must_find(well, run_id)
-    return answer(run_view(run, await explain_run(well, run), well.progress.of_run(run_id)), well.clock.now())
+    return answer(run_view(run, await explain_run(well, run), await progress_of(well, run)), well.clock.now())
 
 
 async def get_steps(run_id: str, well: OneWell) -> Response:

@@ -6,19 +6,18 @@ from typing import Any, cast
 import orjson
 
 from stepwell.clock import rfc3339
-from stepwell.engine.progress import Progress
 from stepwell.engine.run import RunStatus
 from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.records import FOREVER, StepKind, TickOutcome, Wait
 from stepwell.store.registry import FunctionRow, PauseRow, ScheduleRow
-from stepwell.store.views import RecordedStep, RunRow, StoredEvent
+from stepwell.store.views import ProgressRow, RecordedStep, RunRow, StoredEvent
 from stepwell.why import EventWhy, FunctionWhy, Paused, Reaction, WaitingFor, pause_sentence
 
 LIST_OUTPUT = 64 * 1024
 """In a list an output over this size is left out; the run itself has it."""
 
 
-def run_view(run: RunRow, waiting: WaitingFor | None, progress: Sequence[Progress]) -> dict[str, Any]:
+def run_view(run: RunRow, waiting: WaitingFor | None, progress: Sequence[ProgressRow]) -> dict[str, Any]:
     """One run, whole."""
     view = _run(run)
     view["waiting_for"] = None if waiting is None else waiting_view(waiting)
@@ -34,10 +33,9 @@ def run_in_list(run: RunRow) -> dict[str, Any]:
     return view
 
 
-def progress_view(said: Progress) -> dict[str, Any]:
+def progress_view(said: ProgressRow) -> dict[str, Any]:
     """How far a step is, in its own words."""
-    place = said.place
-    whose = {"step_id": place.step_id, "occurrence": place.occurrence, "attempt": place.attempt}
+    whose = {"step_id": said.step_id, "occurrence": said.occurrence, "attempt": said.attempt}
     return {**whose, "ratio": said.ratio, "note": said.note, "told_at": rfc3339(said.told)}
 
 

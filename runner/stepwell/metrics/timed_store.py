@@ -34,11 +34,11 @@ class _Timed:
             setattr(self, name, found)  # the next call finds it here
         return found
 
-    def beat(self, runner_id: str, lease: int, now: int | None = None) -> bool:
+    def beat(self, runner_id: str, lease: int, now: int | None = None, told: str | None = None) -> bool:
         """Renew a lease, blocking, from the beat's thread."""
         began = stopwatch()
         try:
-            return self._store.beat(runner_id, lease, now)
+            return self._store.beat(runner_id, lease, now, told)
         except StoreError as error:
             self._metrics.store_failed("beat", failure_class(error))
             raise

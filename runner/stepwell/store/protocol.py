@@ -7,7 +7,7 @@ from stepwell.store.access import AuditFilter, AuditRow, KeyRow
 from stepwell.store.records import Pile
 from stepwell.store.registry import FunctionRow, PauseRow, Registry, RevisionRow, RevisionWork, ScheduleRow
 from stepwell.store.results import Journal, PileResult
-from stepwell.store.views import RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent, Violation
+from stepwell.store.views import ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent, Violation
 
 
 class Store(Protocol):
@@ -42,8 +42,11 @@ class Store(Protocol):
         """Make the runner's lease row, or renew it whole; `expires` is a length in µs from the store's now."""
         ...
 
-    def beat(self, runner_id: str, lease: int, now: int | None = None) -> bool:
-        """Renew the lease for `lease` µs, from any thread, blocking, on a connection of its own; False if it is gone."""
+    def beat(self, runner_id: str, lease: int, now: int | None = None, told: str | None = None) -> bool:
+        """Renew the lease for `lease` µs, from any thread, blocking, on a connection of its own; False if it is gone.
+
+        `told` (of `telling.told_text`) takes the place of what the row carries of its steps' progress; None leaves that as it is.
+        """
         ...
 
     async def leave(self, runner_id: str, now: int | None = None) -> None:
@@ -148,6 +151,10 @@ class Store(Protocol):
 
     async def attempts_between(self, run_id: str) -> RecordedStep | None:
         """Failed tries of the code between steps (their `step` has an empty id), or None."""
+        ...
+
+    async def progress(self, run_id: str) -> list[ProgressRow]:
+        """What the run's attempts under way told with the last beat of the runner that holds it, by step; none that are over."""
         ...
 
     async def event(self, event_id: str) -> StoredEvent | None:

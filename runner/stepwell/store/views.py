@@ -7,6 +7,19 @@ from stepwell.store.records import AttemptRow, StepRow, TriggerKind, Wait
 
 
 @dataclass(frozen=True, slots=True)
+class ProgressRow:
+    """How far a step's attempt is, in its own last words; `told` is when it said so."""
+
+    run_id: str
+    step_id: str
+    occurrence: int
+    attempt: int
+    ratio: float
+    note: str
+    told: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRow:
     """A run as people look at it. `waits` and what follows are empty once it has ended."""
 

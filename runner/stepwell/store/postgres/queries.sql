@@ -5,8 +5,8 @@
 select well.enrol($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: beat
--- Renew a lease, if it is still there.
-update well.runners set expires = c.now + $2::bigint, beaten = c.now
+-- Renew a lease, if it is still there, and carry along what its steps tell, if that is any news.
+update well.runners set expires = c.now + $2::bigint, beaten = c.now, told = coalesce($4::json, told)
 from (select coalesce($3::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now) c
 where runner_id = $1 returning true
 
@@ -106,6 +106,15 @@ where r.run_id = $1
 -- The open waits of one run.
 select run_id, kind, step_id, occurrence, due, opened, attempt, name, match_key, residual, context, target_run, detail
 from well.waits where run_id = $1 order by opened, kind, step_id, occurrence
+
+-- name: progress
+-- What the last beat of a run's runner carried of its attempts that are not over.
+select json_agg(w.word) as told
+from well.queue q join well.runners l on l.runner_id = q.runner_id cross join json_array_elements(l.told) w (word)
+where q.run_id = $1 and w.word ->> 0 = $1
+  and not exists (select from well.steps s where s.run_id = $1 and s.step_id = w.word ->> 1 and s.occurrence = (w.word ->> 2)::integer)
+  and not exists (select from well.attempts a where a.run_id = $1 and a.step_id = w.word ->> 1
+                  and a.occurrence = (w.word ->> 2)::integer and a.attempt = (w.word ->> 3)::integer)
 
 -- name: runs
 -- Runs, newest first, by any of the filters.

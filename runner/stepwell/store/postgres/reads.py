@@ -17,7 +17,8 @@ from stepwell.store.records import FOREVER, AttemptRow, Parked, StepKind, StepRo
 from stepwell.store.registry import FunctionRow, PauseRow, Registry, RevisionRow, RevisionWork, ScheduleRow
 from stepwell.store.results import Journal
 from stepwell.store.statements import load
-from stepwell.store.views import RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
+from stepwell.store.telling import words_of
+from stepwell.store.views import ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
 
 
 class Reads:
@@ -135,6 +136,11 @@ class Reads:
         last = attempts[-1]
         step = StepRow("", last.occurrence, StepKind.RUN, False, last.error, len(attempts), attempts[0].started, last.ended)
         return RecordedStep(step, attempts)
+
+    async def progress(self, run_id: str) -> list[ProgressRow]:
+        """What the run's attempts under way told with the last beat of the runner that holds it, by step."""
+        row = await self._one("progress", run_id)
+        return words_of(row["told"] if row is not None else None)
 
     async def event(self, event_id: str) -> StoredEvent | None:
         """One accepted event, or None."""

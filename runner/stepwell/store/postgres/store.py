@@ -110,9 +110,9 @@ class PostgresStore(Reads, Upkeep, Access):
             self._now(None),
         )
 
-    def beat(self, runner_id: str, lease: int, now: int | None = None) -> bool:
+    def beat(self, runner_id: str, lease: int, now: int | None = None, told: str | None = None) -> bool:
         """Renew the lease for `lease` µs, from any thread, blocking; False if it is gone."""
-        return bool(self._heart.beat(self._sql["beat"], runner_id, lease, self._now(now)))
+        return bool(self._heart.beat(self._sql["beat"], runner_id, lease, self._now(now), told))
 
     async def leave(self, runner_id: str, now: int | None = None) -> None:
         """End the runner's lease; what it still holds becomes claimable at once, and nothing is counted against it."""

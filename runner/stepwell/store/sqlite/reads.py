@@ -15,7 +15,8 @@ from stepwell.store.sqlite.pile import wait_of
 from stepwell.store.sqlite.thread import ConnectionThread, snapshot
 from stepwell.store.sqlite.writing import listed
 from stepwell.store.statements import load
-from stepwell.store.views import RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
+from stepwell.store.telling import words_of
+from stepwell.store.views import ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
 
 SQL = load("stepwell.store.sqlite", "reads.sql")
 
@@ -96,6 +97,11 @@ class Reads:
         last = tries[-1]
         step = StepRow("", last.occurrence, StepKind.RUN, False, last.error, len(tries), tries[0].started, last.ended)
         return RecordedStep(step, tries)
+
+    async def progress(self, run_id: str) -> list[ProgressRow]:
+        """What the run's attempts under way told with the last beat of the runner that holds it, by step."""
+        ((told,),) = await self._rows("progress", (run_id,))
+        return words_of(told)
 
     async def event(self, event_id: str) -> StoredEvent | None:
         """One accepted event, or None."""

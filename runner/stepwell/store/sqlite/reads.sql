@@ -14,6 +14,15 @@ FROM json_each(?) t CROSS JOIN queue q ON q.run_id = t.value;
 -- One run.
 SELECT * FROM run_rows WHERE run_id = ?;
 
+-- name: progress
+-- What the last beat of a run's runner carried of its attempts that are not over.
+SELECT json_group_array(json(w.value))
+FROM queue q CROSS JOIN runners l ON l.runner_id = q.runner_id CROSS JOIN json_each(l.told) w
+WHERE q.run_id = ?1 AND w.value ->> 0 = ?1
+    AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.run_id = ?1 AND s.step_id = w.value ->> 1 AND s.occurrence = w.value ->> 2)
+    AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = ?1 AND a.step_id = w.value ->> 1 AND a.occurrence = w.value ->> 2
+        AND a.attempt = w.value ->> 3);
+
 -- name: waits
 -- What a run waits for.
 SELECT json_group_array(json_array(kind, step_id, occurrence, due, opened, attempt, name, match_key, residual, CAST(context AS TEXT),

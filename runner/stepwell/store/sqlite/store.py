@@ -157,12 +157,12 @@ class SqliteStore(Reads, Upkeep, Access):
         row = (runner.runner_id, pools, functions, runner.slots, now + runner.expires, runner.draining, broken, now)
         await self._write(lambda _connection, cursor: cursor.execute(SQL["enrol"], row))
 
-    def beat(self, runner_id: str, lease: int, now: int | None = None) -> bool:
+    def beat(self, runner_id: str, lease: int, now: int | None = None, told: str | None = None) -> bool:
         """Renew the lease for `lease` µs, from any thread, blocking; False if it is gone."""
         at = self._now(now)
 
         def work(connection: Connection) -> bool:
-            connection.execute(SQL["beat"], (at + lease, at, runner_id))
+            connection.execute(SQL["beat"], (at + lease, at, told, runner_id))
             return connection.changes() > 0
 
         return self._writer.run_blocking(work)

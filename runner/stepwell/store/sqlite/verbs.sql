@@ -90,8 +90,8 @@ ON CONFLICT (runner_id) DO UPDATE SET pools = excluded.pools, functions = exclud
     expires = excluded.expires, draining = excluded.draining, broken = excluded.broken, beaten = excluded.beaten;
 
 -- name: beat
--- Renew a lease, if it is still there.
-UPDATE runners SET expires = ?, beaten = ? WHERE runner_id = ?;
+-- Renew a lease, if it is still there, and carry along what its steps tell, if that is any news.
+UPDATE runners SET expires = ?, beaten = ?, told = coalesce(?, told) WHERE runner_id = ?;
 
 -- name: move_runs
 -- Pin live runs to another revision.
