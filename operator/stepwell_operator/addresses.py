@@ -10,8 +10,17 @@ import structlog
 from stepwell.errors import SpecError
 from stepwell.spec.durable_store import DurableStoreSpec, parse_store
 from stepwell_operator.cluster import SECRET, STORE, Cluster, Conflict, Document
-from stepwell_operator.names import GATEWAY_SECRET, STORE_SECRET, labels
-from stepwell_operator.provision import Provisioned, password_for, provision, schema_of, with_schema
+from stepwell_operator.names import GATEWAY_SECRET, PLACE, STORE_SECRET, labels
+from stepwell_operator.provision import (
+    Provisioned,
+    address_for,
+    our_password,
+    password_for,
+    place_of,
+    provision,
+    schema_of,
+    with_schema,
+)
 from stepwell_operator.resources.gateway import named, secret
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import Owners, uids
@@ -39,16 +48,17 @@ class Addresses:
         name = named(STORE_SECRET, store)
         ours = await self._cluster.get(SECRET, namespace, name)
         dsn = _read(ours, "dsn")
+        there = Provisioned(dsn, _place(ours)) if dsn is not None else None
         if spec is not None:
-            wanted = await self._users_address(namespace, spec)
-        elif dsn is not None:
-            wanted = dsn
+            wanted = Provisioned(await self._users_address(namespace, spec), "")
+        elif there is not None:
+            wanted = await self._followed(namespace, store, there)
         else:
-            wanted = (await self._provision(namespace, store)).dsn
-        if dsn != wanted or not owners.are(_owners_there(ours)):
-            await self._cluster.apply(secret(namespace, name, {"dsn": wanted}, owners.wanted))
+            wanted = await self._provision(namespace, store)
+        if there != wanted or not owners.are(_owners_there(ours)):
+            await self._cluster.apply(secret(namespace, name, {"dsn": wanted.dsn}, owners.wanted, wanted.place))
         await self._keys(namespace, store, owners)
-        return wanted
+        return wanted.dsn
 
     async def take_back(self, namespace: str, store: str, dsn: str) -> bool:
         """Make the role or the schema of an address of ours again, lost with its server or in a restore; whether it is ours.
@@ -62,6 +72,25 @@ class Addresses:
         await provision(admin, namespace, store, password)
         self._log.warning("made a well's role and schema again", namespace=namespace, store=store)
         return True
+
+    async def _followed(self, namespace: str, store: str, there: Provisioned) -> Provisioned:
+        """The address that is there, or, if the administrator's leads elsewhere by now, one of the same role and password there.
+
+        An address that we didn't make stays as it is, and one that was made before places were noted, unless it leads there.
+        """
+        admin, role = await self._administrator(), schema_of(namespace, store)
+        if admin is None or there.place == (place := place_of(admin)):
+            return there
+        password = our_password(there.dsn, role)
+        if password is None:
+            return there
+        if there.dsn == address_for(admin, role, password):
+            return Provisioned(there.dsn, place)
+        if not there.place:
+            return there
+        made = await provision(admin, namespace, store, password, moved=True)
+        self._log.info("a well's Secret follows the administrator's address", namespace=namespace, store=store)
+        return made
 
     async def _administrator(self) -> str | None:
         """The administrator's address, if there is one."""
@@ -125,6 +154,10 @@ def _store_spec(seen: Seen) -> DurableStoreSpec:
 def _read(document: Document | None, key: str) -> str | None:
     data = mapping(mapping(document).get("data"))
     return base64.b64decode(data[key]).decode() if key in data else None
+
+
+def _place(document: Document | None) -> str:
+    return str(mapping(mapping(mapping(document).get("metadata")).get("annotations")).get(PLACE, ""))
 
 
 def _owners_there(document: Document | None) -> Iterable[str]:

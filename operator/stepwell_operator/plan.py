@@ -38,6 +38,11 @@ class Observed:
     now: float
     settle: float
 
+    @property
+    def function_id(self) -> str:
+        """By what the store knows this function."""
+        return function_id_of(self.seen.name, self.target, self.well)
+
 
 @dataclass(frozen=True, slots=True)
 class Register:
@@ -115,16 +120,14 @@ def owner_of(name: str) -> str:
 
 def rows_of(seen: Observed) -> Sequence[RevisionRow]:
     """The revisions that the store knows of this function."""
-    return seen.well.revisions.get(function_id_of(seen), ())
+    return seen.well.revisions.get(seen.function_id, ())
 
 
-def function_id_of(seen: Observed) -> str:
-    """By what the store knows this function; while its spec can't be read, by whose row is in the store."""
-    if not isinstance(seen.target, Fault):
-        return seen.target.function.id
-    return next(
-        (row.function_id for row in seen.well.functions.values() if row.owner == owner_of(seen.seen.name)), seen.seen.name
-    )
+def function_id_of(name: str, target: Target | Fault, well: WellFacts) -> str:
+    """By what the store knows a function; while its spec can't be read, by whose row is in the store."""
+    if not isinstance(target, Fault):
+        return target.function.id
+    return next((row.function_id for row in well.functions.values() if row.owner == owner_of(name)), name)
 
 
 def _without_store(seen: Observed) -> Plan:
@@ -138,7 +141,7 @@ def _without_store(seen: Observed) -> Plan:
 
 def _kept(seen: Observed) -> Plan:
     """The spec isn't accepted: the last one that was goes on."""
-    row = seen.well.functions.get(function_id_of(seen))
+    row = seen.well.functions.get(seen.function_id)
     if row is None:
         return Plan(accepted=False, phase=Phase.COMING)
     pools = {

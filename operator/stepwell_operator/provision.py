@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from stepwell.errors import StepwellError
+from stepwell.errors import StepwellError, StoreError
+from stepwell.store.postgres.connect import parse_address
 from stepwell_operator.names import digest
 
 LONGEST = 63
@@ -24,10 +25,10 @@ class ProvisionError(StepwellError):
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """A well's address, with the password of its role in it."""
+    """A well's address, with the password of its role in it; `place`: where the address leads that it was made from."""
 
-    schema: str
     dsn: str
+    place: str
 
 
 def schema_of(namespace: str, store: str) -> str:
@@ -50,29 +51,55 @@ def as_role(dsn: str, role: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{quote(role)}:{quote(password, safe='')}@{place}"))
 
 
-def password_for(dsn: str, admin: str, role: str) -> str | None:
-    """The password in an address that we made for this role, in the Postgres that we administer; None for any other address.
+def place_of(admin: str) -> str:
+    """A short hash of where an address leads, with what parameters, but not who asks there; raise ProvisionError."""
+    _driver_address(admin)
+    parts = urlsplit(admin)
+    return digest([parts.netloc.rpartition("@")[2], parts.path, sorted(parse_qsl(parts.query))])
+
+
+def our_password(dsn: str, role: str) -> str | None:
+    """The password in an address that we made for this role, wherever it leads; None for any other address.
 
     A Secret of a namespace may hold anything: what isn't such a password never gets into a statement.
     """
-    parts, ours = urlsplit(dsn), urlsplit(admin)
-    there = (parts.netloc.rpartition("@")[2], parts.path, parts.username)
-    if there != (ours.netloc.rpartition("@")[2], ours.path, role) or not OUR_PASSWORD.fullmatch(parts.password or ""):
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
         return None
-    return parts.password
+    return parts.password if parts.username == role and OUR_PASSWORD.fullmatch(parts.password or "") else None
 
 
-async def provision(admin: str, namespace: str, store: str, password: str | None = None) -> Provisioned:
+def password_for(dsn: str, admin: str, role: str) -> str | None:
+    """The password in an address that we made for this role, in the Postgres that we administer; None for any other address."""
+    parts, ours = urlsplit(dsn), urlsplit(admin)
+    if (parts.netloc.rpartition("@")[2], parts.path) != (ours.netloc.rpartition("@")[2], ours.path):
+        return None
+    return our_password(dsn, role)
+
+
+def address_for(admin: str, role: str, password: str) -> str:
+    """The address of a role's well in the Postgres that we administer."""
+    return with_schema(as_role(admin, role, password), role)
+
+
+async def provision(admin: str, namespace: str, store: str, password: str | None = None, *, moved: bool = False) -> Provisioned:
     """Make the role and its schema, or take over those that are there; raise ProvisionError.
 
-    The role gets this password, a new one without: one that is in use already outlives the loss of the role so.
+    The role gets this password, a new one without: one that is in use already outlives the loss of the role so. `moved`: the well
+    is there already, with all that is in it, so without its schema nothing is made.
     """
-    name = schema_of(namespace, store)
+    name, place = schema_of(namespace, store), place_of(admin)
     password = password or secrets.token_urlsafe(24)
     connection = await _connect(admin)
     try:
         async with connection.transaction():
             await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 11))", name)
+            if moved and await connection.fetchval("select to_regnamespace($1) is null", name):
+                raise ProvisionError(
+                    f"the administrator's address leads to another Postgres, without a schema {name!r}: restore it there, "
+                    "or delete this namespace's Secret with the well's address to begin with an empty one"
+                )
             there = await connection.fetchval("select true from pg_roles where rolname = $1", name)
             if there:  # who isn't a superuser may change the password, and no other attribute
                 await connection.execute(f"alter role \"{name}\" login password '{password}'")
@@ -89,16 +116,23 @@ async def provision(admin: str, namespace: str, store: str, password: str | None
         raise ProvisionError(f"the administrator's Postgres went away: {type(error).__name__}") from None
     finally:
         connection.terminate()
-    return Provisioned(name, with_schema(as_role(admin, name, password), name))
+    return Provisioned(address_for(admin, name, password), place)
 
 
 async def _connect(admin: str) -> Any:
-    parts = urlsplit(admin)
-    query = [(name, value) for name, value in parse_qsl(parts.query) if name not in {"schema", "pooler", "reads"}]
+    dsn, parts = _driver_address(admin), urlsplit(admin)
     try:
         connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return await connect(urlunsplit(parts._replace(query=urlencode(query))), timeout=TIMEOUT, command_timeout=TIMEOUT)
+        return await connect(dsn, timeout=TIMEOUT, command_timeout=TIMEOUT)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         text = str(error) or type(error).__name__
         shown = text.replace(parts.password, "***") if parts.password else text
         raise ProvisionError(f"the administrator's Postgres can't be used: {shown}") from None
+
+
+def _driver_address(admin: str) -> str:
+    """The administrator's address without what is ours in it."""
+    try:
+        return parse_address(admin).dsn
+    except StoreError as error:
+        raise ProvisionError(f"the administrator's address can't be used: {error}") from None

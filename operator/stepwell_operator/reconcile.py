@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -17,34 +16,22 @@ from stepwell_operator.children import Children
 from stepwell_operator.cluster import FUNCTION, Cluster, ClusterError, Document, NotThere, note_act, watched
 from stepwell_operator.events import Events
 from stepwell_operator.facts import WellFacts
+from stepwell_operator.leaving import Leaving
 from stepwell_operator.metrics import OperatorMetrics
-from stepwell_operator.names import FINALIZER
 from stepwell_operator.notes import notes_between
-from stepwell_operator.plan import Observed, Plan, owner_of, plan
+from stepwell_operator.plan import Observed, Plan, function_id_of, plan
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import OWNERS_PATIENCE, Owners, Settling, owners_can_wait, status_patience, uids
 from stepwell_operator.status import patch_between, status_of
 from stepwell_operator.target import DEFAULT_STORE, Fault, Target
 from stepwell_operator.targets import Targets
 from stepwell_operator.wells import Wells
-from stepwell_operator.workqueue import Workqueue
+from stepwell_operator.workqueue import Item, Workqueue
 from stepwell_operator.world import Key, Seen, World, owners_of
 
 SHARED_OWNERS = 100
 """So many functions own a namespace's gateway and Secrets together, so that these go with the last of them, operator or not."""
-DRAIN_DEADLINE = 3600.0
-FAREWELL_PAUSE = 10.0
-"""How often (s) a well that nobody uses is looked at while runs of functions that are gone still have to be cancelled there."""
 EVALUATION = "; this is the evaluation store, one small Postgres for trying out: give a production namespace a store of its own"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """Something to work on: a `function` by its name, or a `well` by its store's name. A `pool` settles alone."""
-
-    kind: str
-    namespace: str
-    name: str
 
 
 class Reconciler:
@@ -62,9 +49,9 @@ class Reconciler:
         self.children = Children(cluster, settings, self.world)
         self.events = Events(cluster, settings.pod)
         self.queue: Workqueue[Item] = Workqueue(self.work, settings.workers)
-        self._clock = clock
-        self._deleting_since: dict[Key, float] = {}
+        self.clock = clock
         self._settling: Settling[Item] = Settling()
+        self.leaving = Leaving(self)
         self._first: dict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger("stepwell.operator")
 
@@ -85,7 +72,7 @@ class Reconciler:
 
     async def work(self, item: Item) -> float | None:
         """Reconcile one item; the seconds after which to look again, if need be."""
-        began = self._clock()
+        began = self.clock()
         failure: str | None = None
         with watched() as acts:
             try:
@@ -97,18 +84,18 @@ class Reconciler:
                 failure = type(error).__name__
                 raise
             finally:
-                self.metrics.reconciled(self._clock() - began, changed=bool(acts.made), failure=failure)
+                self.metrics.reconciled(self.clock() - began, changed=bool(acts.made), failure=failure)
 
     # --- one function ---
 
     async def _reconcile(self, namespace: str, name: str) -> float | None:
         seen = self.world.functions.get((namespace, name))
         if seen is None:
-            return self._doubt(namespace, name) or await self._farewell(namespace, name, cancel=True)
+            return await self.leaving.gone(namespace, name)
         target = await self.targets.get(seen)
         if seen.deleting:
-            return await self._leaving(seen)
-        if await self._finalized(seen, target):
+            return await self.leaving.going(seen)
+        if await self.leaving.finalized(seen, target):
             return None  # the patch brings an event
         well = await self._well_of(seen, target)
         self._join(seen, well)
@@ -123,7 +110,7 @@ class Reconciler:
         pools |= (
             {row.pool for rows in well.revisions.values() for row in rows}
             if len(well.revisions) < 3
-            else {row.pool for row in well.revisions.get(self._id_of(seen, target), ())}
+            else {row.pool for row in well.revisions.get(function_id_of(seen.name, target, well), ())}
         )
         owned = self.children.owned_by(seen)
         return Observed(
@@ -132,13 +119,9 @@ class Reconciler:
             well=well,
             children={one: child for one in pools | owned if (child := self.world.deployment(seen.namespace, one)) is not None},
             owned=frozenset(owned),
-            now=self._clock(),
+            now=self.clock(),
             settle=self.settings.drain_seconds,
         )
-
-    @staticmethod
-    def _id_of(seen: Seen, target: Target | Fault) -> str:
-        return seen.name if isinstance(target, Fault) else target.function.id
 
     async def _well_of(self, seen: Seen, target: Target | Fault) -> WellFacts:
         """The function's well; looked at now if it never was, or if revisions may have drained since."""
@@ -150,7 +133,7 @@ class Reconciler:
                     await self._first_look(namespace, store)
         elif facts.ready and isinstance(target, Target):
             several = len(facts.revisions.get(target.function.id, ())) > 1
-            if several and self._clock() - facts.looked >= self.settings.drain_seconds:
+            if several and self.clock() - facts.looked >= self.settings.drain_seconds:
                 await self.wells.look(namespace, store)
         return facts
 
@@ -171,7 +154,8 @@ class Reconciler:
                 self._announce(seen, made)
                 made = plan(self._observe(seen, await self.targets.get(seen), well))
             if well.ready:
-                await self.wells.hold(well, self._id_of(seen, await self.targets.get(seen)), seen.paused_by)
+                function_id = function_id_of(seen.name, await self.targets.get(seen), well)
+                await self.wells.hold(well, function_id, seen.paused_by)
             if made.move is not None:
                 await self.wells.move(well, made.move)
             for one in made.forget:
@@ -210,7 +194,7 @@ class Reconciler:
                 self.function((seen.namespace, min(others)))
             else:
                 await self.children.drop_pool(seen.namespace, pool)
-                self._settling.over(Item("pool", seen.namespace, pool))
+                self.settled(Item("pool", seen.namespace, pool))
                 self.events.tell(seen, "Normal", "RevisionDeleted", f"the Deployment {pool} is not needed any more")
         return refused
 
@@ -220,13 +204,9 @@ class Reconciler:
             self.world.functions[seen.namespace, name] for name in self._members(seen.namespace, pool) | {seen.name}
         )
         there = self.children.owners_of_pool(seen.namespace, pool)
-        told = self.children.told_owners_of_pool(seen.namespace, pool)
-        item = Item("pool", seen.namespace, pool)
-        can_wait = owners_can_wait(there, uids(owners), told)
-        if can_wait and self._put_off(item, OWNERS_PATIENCE, Item("function", *seen.key)):
-            return Owners(owners, put_off=True)
-        self._settling.over(item)
-        return Owners(owners)
+        can_wait = owners_can_wait(there, uids(owners), self.children.told_owners_of_pool(seen.namespace, pool))
+        waits = can_wait and self.put_off(Item("pool", seen.namespace, pool), OWNERS_PATIENCE, Item("function", *seen.key))
+        return self._owners(owners, Item("pool", seen.namespace, pool), put_off=waits)
 
     def _members(self, namespace: str, pool: str) -> set[str]:
         """The functions that have part in a pool: it is their newest, or they have a revision in it that isn't gone."""
@@ -257,8 +237,8 @@ class Reconciler:
         item = Item("function", *seen.key)
         patience = status_patience(before, after, patch) if patch else 0.0
         if not patience:
-            self._settling.over(item)
-        elif self._put_off(item, patience):
+            self.settled(item)
+        elif self.put_off(item, patience):
             return
         if not patch:
             return
@@ -268,81 +248,9 @@ class Reconciler:
         except NotThere:
             return
         self.world.see(written, self.world.functions)
-        self._settling.over(item)
+        self.settled(item)
         for note in notes_between(before, after):
             self.events.tell(seen, note.type, note.reason, note.message)
-
-    # --- leaving ---
-
-    async def _finalized(self, seen: Seen, target: Target | Fault) -> bool:
-        """See that exactly functions with `deletionPolicy: Drain` have our finalizer; whether it had to be changed."""
-        if isinstance(target, Fault):
-            return False
-        has = FINALIZER in seen.finalizers
-        if has == (target.policy == "Drain"):
-            return False
-        rest = [one for one in seen.finalizers if one != FINALIZER]
-        await self._set_finalizers(seen, rest if has else [*rest, FINALIZER])
-        return True
-
-    async def _set_finalizers(self, seen: Seen, finalizers: list[str]) -> None:
-        metadata = {"finalizers": finalizers, "resourceVersion": str(seen.version)}
-        try:
-            await self.cluster.merge(FUNCTION, seen.namespace, seen.name, {"metadata": metadata})
-        except NotThere:
-            return
-
-    async def _leaving(self, seen: Seen) -> float | None:
-        """It is being deleted: nothing new starts; with `Drain` it stays until its runs have ended, or for an hour."""
-        drains = FINALIZER in seen.finalizers
-        since = self._deleting_since.setdefault(seen.key, self._clock())
-        again = await self._farewell(seen.namespace, seen.name, cancel=not drains)
-        late = self._clock() - since > DRAIN_DEADLINE
-        if late:
-            again = await self._farewell(seen.namespace, seen.name, cancel=True)
-        if drains and (again is None or late):
-            await self._set_finalizers(seen, [one for one in seen.finalizers if one != FINALIZER])
-            return None
-        if drains and again is not None:
-            self.events.tell(seen, "Normal", "DeletionBlocked", "runs are still under way; deletionPolicy Drain waits for them")
-        return again
-
-    def _doubt(self, namespace: str, name: str) -> float:
-        """For how many seconds more a function whose object isn't there isn't taken for deleted; 0 if its deletion was seen.
-
-        Wells outlive clusters: in a new one, on a restored Postgres, functions are applied one after the other, and the runs of
-        those that come last are not to be cancelled by the first.
-        """
-        if (namespace, name) in self.world.gone:
-            return 0.0
-        known = [
-            facts.since
-            for facts in self.wells.of(namespace)
-            if any(row.owner == owner_of(name) for row in facts.functions.values())
-        ]
-        return max(0.0, max(known, default=-1e9) + self.settings.orphan_seconds - self._clock())
-
-    async def _farewell(self, namespace: str, name: str, *, cancel: bool) -> float | None:
-        """Take a function out of its wells; None once nothing of it is left there."""
-        again: float | None = None
-        for facts in self.wells.of(namespace):
-            if facts.ready:
-                try:
-                    done = await self.wells.retire(facts, name, cancel=cancel)
-                except StoreError:
-                    done = False
-                again = again if done else self.settings.drain_seconds
-        if (namespace, name) not in self.world.functions:
-            pools = self.targets.forget(namespace, name)
-            self.metrics.forget((namespace, name))
-            self._deleting_since.pop((namespace, name), None)
-            self._settling.over(Item("function", namespace, name))
-            for pool in pools:
-                self.pool(namespace, pool)
-            for facts in self.wells.of(namespace):
-                if not self._put_off(Item("well", namespace, facts.store), OWNERS_PATIENCE):
-                    self.well(namespace, facts.store)
-        return again
 
     # --- wells ---
 
@@ -356,47 +264,37 @@ class Reconciler:
     async def _reconcile_well(self, namespace: str, store: str) -> float | None:
         users = self.users(namespace, store)
         if not users:
-            return await self._leave_well(namespace, store)
+            return await self.leaving.well(namespace, store)
         before = self.wells.facts(namespace, store)
-        owners = self._owners(before, users)
+        owners = self._well_owners(before, users)
         was = (before.reason, before.message, before.digest, before.gateway)
         facts = await self.wells.prepare(namespace, store, self.world.stores.get((namespace, store)), owners)
         if facts.secret:
             await self.children.ensure_gateway(facts, owners)
         facts.gateway = self.children.has_gateway(namespace, store)
         if (facts.reason, facts.message, facts.digest, facts.gateway) != was:
-            self.look_for_orphans(facts)
+            self.leaving.look_for_orphans(facts)
             if was[0] != "Pending":  # whoever came first waits for this
                 self.look_at(users)
         return None if facts.ready else 5.0
 
-    async def _leave_well(self, namespace: str, store: str) -> float | None:
-        """Nobody uses it any more: let go of it, once everything of functions that are gone has been taken out of it."""
-        facts = self.wells.facts(namespace, store)
-        if any(self.world.functions_in(namespace)) or facts.ready:
-            await self.children.drop_gateway(namespace, store)
-        self._settling.over(Item("well", namespace, store))
-        if facts.functions and not facts.ready:
-            facts = await self.wells.look_back(namespace, store)
-        if not any(row.owner.startswith("dfn/") for row in facts.functions.values()):
-            await self.wells.forget(namespace, store)
-            return None
-        self.look_for_orphans(facts)
-        return FAREWELL_PAUSE
-
-    def _owners(self, well: WellFacts, users: list[Seen]) -> Owners:
+    def _well_owners(self, well: WellFacts, users: list[Seen]) -> Owners:
         """Who is to own what a well's functions share, and whether a change of that waits."""
-        owners = _shared_owners(users)
-        if self._owners_wait(well, owners):
-            return Owners(owners, put_off=True)
-        self._settling.over(Item("well", well.namespace, well.store))
-        well.owners = uids(owners)
-        return Owners(owners)
+        wanted = _shared_owners(users)
+        owners = self._owners(wanted, Item("well", well.namespace, well.store), put_off=self._owners_wait(well, wanted))
+        if not owners.put_off:
+            well.owners = uids(wanted)
+        return owners
 
     def _owners_wait(self, well: WellFacts, owners: list[Document]) -> bool:
         there = self.children.owners_of_gateway(well.namespace, well.store)
         can_wait = owners_can_wait(there, uids(owners), well.owners)
-        return can_wait and self._put_off(Item("well", well.namespace, well.store), OWNERS_PATIENCE)
+        return can_wait and self.put_off(Item("well", well.namespace, well.store), OWNERS_PATIENCE)
+
+    def _owners(self, wanted: list[Document], item: Item, *, put_off: bool) -> Owners:
+        if not put_off:
+            self.settled(item)
+        return Owners(wanted, put_off)
 
     def _join(self, seen: Seen, well: WellFacts) -> None:
         """See that a function that came is soon an owner of what its well's functions share."""
@@ -405,19 +303,16 @@ class Reconciler:
         if not self._owners_wait(well, _shared_owners(self.users(well.namespace, well.store))):
             self.well(well.namespace, well.store)
 
-    def _put_off(self, item: Item, patience: float, look_at: Item | None = None) -> bool:
+    def put_off(self, item: Item, patience: float, look_at: Item | None = None) -> bool:
         """Whether something that is wanted of an item, and can wait, is put off; then there is another look at it in time."""
-        left = self._settling.left(item, patience, self._clock())
+        left = self._settling.left(item, patience, self.clock())
         if left > 0:
             self.queue.add(look_at or item, left)
         return left > 0
 
-    def look_for_orphans(self, facts: WellFacts) -> None:
-        """Say farewell to functions that are in the well and whose objects went while nobody looked."""
-        for row in facts.functions.values():
-            key = (facts.namespace, row.owner.removeprefix("dfn/"))
-            if row.owner.startswith("dfn/") and key not in self.world.functions:
-                self.function(key)
+    def settled(self, item: Item) -> None:
+        """Nothing that is wanted of an item is put off any more."""
+        self._settling.over(item)
 
     def look_at(self, functions: Iterable[Seen]) -> None:
         """Look again at all of these."""

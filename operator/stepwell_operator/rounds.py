@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from stepwell_operator.facts import WellFacts
-from stepwell_operator.reconcile import Item, Reconciler
+from stepwell_operator.reconcile import Reconciler
+from stepwell_operator.workqueue import Item
 
 
 class Rounds:
@@ -51,7 +52,7 @@ class Rounds:
         } | set(self._reconciler.wells.known())
         for namespace, store in wells:
             self._reconciler.well(namespace, store)
-            self._reconciler.look_for_orphans(self._reconciler.wells.facts(namespace, store))
+            self._reconciler.leaving.look_for_orphans(self._reconciler.wells.facts(namespace, store))
 
 
 def _picture(facts: WellFacts) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import orjson
 from stepwell.spec.function import CronTrigger, FunctionSpec
 from stepwell.why import Pods, brief, no_pods
 from stepwell_operator.names import PAUSED_BY, POOL_ID
-from stepwell_operator.plan import Observed, Phase, Plan, function_id_of
+from stepwell_operator.plan import Observed, Phase, Plan
 from stepwell_operator.target import Fault, Target
 from stepwell_operator.world import Child, Trouble, mapping
 
@@ -204,7 +204,7 @@ def _paused(seen: Observed) -> Condition:
     kind = "Paused"
     if not seen.well.ready:
         return Condition(kind, "Unknown", "StoreUnavailable")
-    pause = seen.well.pauses.get(function_id_of(seen))
+    pause = seen.well.pauses.get(seen.function_id)
     if pause is None:
         return Condition(kind, "False", "NotPaused")
     since = datetime.fromtimestamp(pause.since / 1e6, UTC)
@@ -250,7 +250,7 @@ def rounded(count: int) -> int:
 
 
 def _runs(seen: Observed) -> Document:
-    function_id = function_id_of(seen)
+    function_id = seen.function_id
     rows = [row for (name, _), row in (seen.well.work or {}).items() if name == function_id]
     return {
         "active": rounded(sum(row.live for row in rows)),

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import orjson
@@ -29,6 +29,8 @@ from stepwell_operator.target import Target
 from stepwell_operator.world import Seen
 
 MOST_OPEN = 20
+DELETED = "the DurableFunction was deleted"
+"""By what the runs of a function that is gone are cancelled."""
 WellKey = tuple[str, str]
 """Namespace and store name."""
 
@@ -234,16 +236,16 @@ class Wells:
             await self._note(store, now, "resume", function_id)
             await store.resume(function_id)
         if by:
-            await self._note(store, now, "pause", function_id, by)
+            await self._note(store, now, "pause", function_id, by=by)
             pauses[function_id] = PauseRow(function_id, now, by, source="manifest")
             await store.pause(pauses[function_id])
         facts.pauses = pauses
         return True
 
     @staticmethod
-    async def _note(store: PostgresStore, now: int, verb: str, function_id: str, by: str = "") -> None:
-        detail = orjson.dumps({"by": by} if by else {}).decode()
-        act = AuditRow(now, "operator", verb, f"functions/{function_id}", "allowed", None, detail)
+    async def _note(store: PostgresStore, now: int, verb: str, function_id: str, **detail: str | int) -> None:
+        """Write down what is about to be done."""
+        act = AuditRow(now, "operator", verb, f"functions/{function_id}", "allowed", None, orjson.dumps(detail).decode())
         await store.note(act)
         tell(act)
 
@@ -272,11 +274,13 @@ class Wells:
                 if row.active:
                     facts.functions[row.function_id] = replace(row, active=False)
                     tell_change(owner, facts.functions[row.function_id], row)
-        if cancel:
-            for one in sorted(ids):
-                await cancel_all(store, one, "the DurableFunction was deleted")
-        work = [row for row in await store.work() if row.function_id in ids and row.live]
-        if work:
+        live = await _live(store, ids)
+        if cancel and live:
+            for one, count in sorted(live.items()):
+                await self._note(store, time.time_ns() // 1000, "cancel runs", one, matched=count, reason=DELETED)
+                await cancel_all(store, one, DELETED)
+            live = await _live(store, ids)
+        if live:
             return False
         for one in ids:
             for row in facts.revisions.get(one, ()):
@@ -286,6 +290,15 @@ class Wells:
             facts.revisions.pop(one, None)
         facts.index()
         return True
+
+
+async def _live(store: PostgresStore, ids: Collection[str]) -> Counter[str]:
+    """How many runs live of each of these functions; none that has none."""
+    found: Counter[str] = Counter()
+    for row in await store.work():
+        if row.function_id in ids and row.live:
+            found[row.function_id] += row.live
+    return found
 
 
 def _gone(facts: WellFacts, owner: str, target: Target) -> list[FunctionRow]:

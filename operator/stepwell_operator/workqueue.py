@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
@@ -10,6 +11,15 @@ import structlog
 K = TypeVar("K", bound=Hashable)
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to work on: a `function` by its name, or a `well` by its store's name. A `pool` settles alone."""
+
+    kind: str
+    namespace: str
+    name: str
 
 
 class Workqueue(Generic[K]):

@@ -16,13 +16,13 @@ from stepwell.engine.well import Well
 from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, listen, serving
 from stepwell.loading import load
+from stepwell.opening import Patience
 from stepwell.processes import (
     begin_logs,
     beside,
     keep_up,
     load_or_raise,
     make_well,
-    open_patiently,
     stopped,
     traced,
     worker_options,
@@ -63,7 +63,7 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
         well = make_well(settings.store, "dev", settings.upkeep)
         doorstep = Doorstep(make_app(well, settings.gateway))
         await stack.enter_async_context(serving(doorstep, listener))
-        await _open(well, settings.store)
+        await _open(well, settings.store, Patience(doorstep.wait))
         stack.push_async_callback(well.close)
         stack.enter_context(traced(well, settings.upkeep, "dev"))
         worker = Worker(well, functions, worker_options(settings.runner))
@@ -79,10 +79,10 @@ async def dev(settings: DevSettings, say: Callable[[str], None]) -> None:
         await worker.drain(settings.runner.grace)
 
 
-async def _open(well: Well, store: StoreSettings) -> None:
+async def _open(well: Well, store: StoreSettings, patience: Patience) -> None:
     """Make the schema if need be, open, and on a file that is ours alone end the leases of a process that was killed."""
     await well.store.migrate()
-    await open_patiently(well)
+    await patience.open(well)
     if not store.is_postgres:
         await well.store.expire_all()
 

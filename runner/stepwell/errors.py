@@ -117,6 +117,12 @@ class AddressRefused(StoreError):
     code = "DF0504"
 
 
+class SchemaPending(StoreError):
+    """The well's schema isn't there, isn't the role's, or lacks migrations: somebody may be making or restoring it now."""
+
+    code = "DF0505"
+
+
 class NotReachable(StepwellError):
     """A gateway did not answer."""
 

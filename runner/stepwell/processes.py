@@ -18,12 +18,13 @@ from stepwell.clock import SystemClock
 from stepwell.decorator import Function
 from stepwell.engine.scheduler import Scheduler
 from stepwell.engine.well import Well
-from stepwell.errors import StepwellError, StoreError, StoreUnavailable
+from stepwell.errors import StepwellError, StoreError
 from stepwell.gateway.app import make_app
 from stepwell.gateway.serve import Doorstep, address, health_app, listen, serving
 from stepwell.loading import load
 from stepwell.metrics import Metrics
 from stepwell.metrics.timed_store import timed
+from stepwell.opening import Patience
 from stepwell.pool_code import PoolCode
 from stepwell.settings import GatewaySettings, RunnerSettings, StoreSettings, Upkeep
 from stepwell.store.protocol import Store
@@ -31,7 +32,6 @@ from stepwell.tracing import start
 from stepwell.worker import Worker, WorkerOptions
 
 UPKEEP_SECONDS = 3600.0
-LONGEST_PAUSE = 5.0
 MOST_LAST_WORDS = 4000
 
 
@@ -91,20 +91,6 @@ def make_well(settings: StoreSettings, component: str, upkeep: Upkeep) -> Well:
     """A well that is not open yet; its store's verbs are timed."""
     metrics = Metrics(component, upkeep.namespace, "postgres" if settings.is_postgres else "sqlite", upkeep.metrics)
     return Well(timed(make_store(settings), metrics), SystemClock(), metrics, component)
-
-
-async def open_patiently(well: Well) -> None:
-    """Open the well, however long its store is away; a store that answers but can't be used is an error at once."""
-    pause = 0.1
-    while True:
-        try:
-            await well.open()
-        except StoreUnavailable as error:
-            structlog.get_logger("stepwell").warning("the store is away; trying again", error=str(error))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-        else:
-            return
 
 
 def begin_logs(upkeep: Upkeep, component: str) -> None:
@@ -168,7 +154,7 @@ async def gateway(store: StoreSettings, settings: GatewaySettings, upkeep: Upkee
     stop = asyncio.create_task(stopped())
     async with serving(doorstep, listener):
         structlog.get_logger("stepwell").info("gateway listens", url=address(listener), store=store.shown)
-        if not await _opened(well, stop):
+        if not await _unless(stop, Patience(doorstep.wait).open(well)):
             return
         try:
             doorstep.open = True
@@ -205,15 +191,16 @@ async def _runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep
             listener = listen(settings.health_host, settings.health_port)
             await stack.enter_async_context(serving(doorstep, listener))
             structlog.get_logger("stepwell").info("health and metrics", url=address(listener))
-        if not await _opened(well, stop):
+        patience = Patience(doorstep.wait)
+        if not await _unless(stop, patience.open(well)):
             return
         stack.push_async_callback(well.close)
         stack.enter_context(traced(well, upkeep, "runner"))
         worker = Worker(well, functions, worker_options(settings))
         pool = PoolCode(well, settings.pool, Path(settings.code) if settings.code else None) if settings.registered else None
-        if pool is not None and not await _unless(stop, _adopt_patiently(pool, worker)):
+
+        if not await _unless(stop, patience.outlast(lambda: _begin(worker, pool))):
             return
-        await worker.start()
         doorstep.open = True
         served = {"functions": list(worker.codes.functions), "store": store.shown}
         structlog.get_logger("stepwell").info("runner claims", pool=settings.pool, **served)
@@ -223,17 +210,11 @@ async def _runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep
             await worker.drain(settings.grace)
 
 
-async def _adopt_patiently(pool: PoolCode, worker: Worker) -> None:
-    """Load what is registered, however long the store is away."""
-    pause = 0.1
-    while True:
-        try:
-            await worker.adopt(await pool.load())
-        except StoreUnavailable:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-        else:
-            return
+async def _begin(worker: Worker, pool: PoolCode | None) -> None:
+    """Load what is registered, if that is what the worker executes, and claim."""
+    if pool is not None:
+        await worker.adopt(await pool.load())
+    await worker.start()
 
 
 def leave_word(file: str | None, error: StepwellError) -> None:
@@ -260,11 +241,6 @@ def load_or_raise(paths: Sequence[str]) -> tuple[Function[Any, Any], ...]:
     if not loaded.functions:
         raise LoadingFailed(f"no durable function in {', '.join(paths) or 'nothing'}: decorate one with @stepwell.function(id=…)")
     return loaded.functions
-
-
-async def _opened(well: Well, stop: "asyncio.Task[None]") -> bool:
-    """Whether the well is open, rather than the process told to stop before."""
-    return await _unless(stop, open_patiently(well))
 
 
 async def _unless(stop: "asyncio.Task[None]", work: Awaitable[None]) -> bool:

@@ -106,6 +106,16 @@ def test_an_annotation_pauses_a_function(place: Place) -> None:
     assert [one.paused_by for one in registry(place).pauses] == ["eve"]
 
 
+def test_a_function_with_a_bad_spec_is_paused_by_its_own_id(place: Place) -> None:
+    """The annotation has the runs of the last good spec wait, by the id that these have, also while the newest spec is refused."""
+    place.apply(function("one", functionId="own"))
+    place.ready("one")
+    place.patch("one", triggers=[{"event": "go", "if": "event.data.x >"}])
+    place.until("one", says("SpecAccepted", "False"))
+    place.api.kubectl("-n", place.namespace, "annotate", "dfn/one", "stepwell.dev/paused-by=ada")
+    assert eventually(lambda: [(one.function_id, one.paused_by) for one in registry(place).pauses]) == [("own", "ada")]
+
+
 def test_kubectl_works_as_with_any_kind(place: Place) -> None:
     """`kubectl get`, `wait`, `scale` and `explain` do what people expect of them."""
     place.apply(function("one"))

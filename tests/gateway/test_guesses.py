@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from gateway.reviewing import Reviewer, encoded, jwt, reviewing
+from gateway.signing import signed
 
 from stepwell.gateway import reviews
 from stepwell.gateway.access import NotAdmittedError
@@ -17,6 +19,8 @@ from stepwell.gateway.serve import listen, serving
 from stepwell.settings import GatewaySettings, TokenSettings
 
 NOW = 1_000_000
+ADMIN = {"Authorization": "Bearer s3cret"}
+FORGED_SECRET = "whsec_bm90aGluZw=="
 FORGED = {
     "no token": "abc",
     "two parts": "a.b",
@@ -41,10 +45,15 @@ async def reviewer() -> AsyncIterator[Reviewer]:
 
 @pytest.fixture
 async def door(open_gateway: Any, reviewer: Reviewer, tmp_path: Path) -> AsyncIterator[Any]:
-    """A gateway on a real socket, and a client whose requests come from the address that `X-Forwarded-For` names."""
+    """A gateway on a real socket, and a client whose requests come from the address that `X-Forwarded-For` names.
+
+    The clock of its guesses stands still: none comes back, however long a test takes.
+    """
     (tmp_path / "token").write_text("own", encoding="utf-8")
     settings = GatewaySettings(keys=("s3cret",), tokens=TokenSettings(reviewer.url, tmp_path, "default"))
     async with open_gateway(settings) as gateway:
+        now = gateway.well.clock.now()
+        gateway.http._transport.app.state.doorkeeper.guesses = Guesses(settings.wrong_guesses, lambda: now)
         listener = listen("127.0.0.1", 0)
         limits = httpx.Limits(max_connections=None)
         async with serving(gateway.http._transport.app, listener), httpx.AsyncClient(trust_env=False, limits=limits) as http:
@@ -126,6 +135,39 @@ async def test_a_key_is_not_found_by_trying(door: Any) -> None:
     assert (await ask(door, "", "10.0.0.2", "POST", f"/e/{key}")).status_code == 200
     assert (await ask(door, "", "10.0.0.1", "POST", f"/e/{key}")).status_code == 200
     assert (await ask(door, "x", "10.0.0.1", "POST", "/e/-")).status_code == 429
+
+
+async def hook_of(door: Any, name: str) -> dict[str, Any]:
+    """A webhook."""
+    made = await door.http.post("/v1/keys", json={"name": name, "webhook": True, "events": ["paid"]}, headers=ADMIN)
+    return made.json()["data"]
+
+
+async def sign(door: Any, hook: dict[str, Any], address: str, secret: str = "") -> int:
+    """What a webhook from this address hears."""
+    at = door.well.clock.now() // 1_000_000
+    headers = {**signed(hook, b"{}", uuid4().hex, at, secret), "X-Forwarded-For": address}
+    return (await door.wire.post(f"/hooks/{hook['key_id']}", content=b"{}", headers=headers, timeout=20)).status_code
+
+
+async def test_a_signature_is_not_found_by_trying(door: Any) -> None:
+    """After thirty wrong signatures, or unknown webhooks, an address isn't told of a right one either; elsewhere that one is an event."""
+    hook, other = await hook_of(door, "billing"), await hook_of(door, "other")
+    wrong = [await sign(door, one, "10.0.0.1", FORGED_SECRET) for one in [hook, {"key_id": "unknown"}] * 20]
+    assert wrong == [401] * 30 + [429] * 10
+    assert [await sign(door, one, "10.0.0.1") for one in (hook, other)] == [429, 429]
+    assert (await ask(door, "x", "10.0.0.1", "POST", "/e/-")).status_code == 429
+    assert [await sign(door, one, "10.0.0.2") for one in (hook, other)] == [200, 200]
+
+
+async def test_a_webhook_that_was_right_goes_on_from_its_address(door: Any) -> None:
+    """Many right ones at once are no guesses; one that was right goes on behind an address that owes, until it is wrong itself."""
+    hook, other = await hook_of(door, "billing"), await hook_of(door, "other")
+    assert await asyncio.gather(*(sign(door, hook, "10.0.0.1") for _ in range(40))) == [200] * 40
+    assert [await sign(door, other, "10.0.0.1", FORGED_SECRET) for _ in range(31)] == [401] * 30 + [429]
+    assert [await sign(door, one, "10.0.0.1") for one in (hook, hook, other)] == [200, 200, 429]
+    assert [await sign(door, hook, "10.0.0.2", FORGED_SECRET), await sign(door, hook, "10.0.0.1")] == [401, 200]
+    assert [await sign(door, hook, "10.0.0.1", FORGED_SECRET), await sign(door, hook, "10.0.0.1")] == [401, 429]
 
 
 async def test_who_may_not_is_no_guesser(door: Any) -> None:

@@ -2,12 +2,12 @@
 
 import base64
 import hashlib
-import hmac
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from gateway.signing import signed
 from structlog.testing import capture_logs
 
 from stepwell.settings import GatewaySettings
@@ -120,17 +120,6 @@ async def test_what_a_key_can_be(guarded: Any, body: dict[str, Any], told: str) 
 
 
 # --- webhooks ---
-
-
-def signed(hook: dict[str, Any], body: bytes, hook_id: str = "msg_1", at: int = 0, secret: str = "") -> dict[str, str]:
-    key = base64.b64decode((secret or hook["key"]).removeprefix("whsec_"))
-    signature = base64.b64encode(hmac.new(key, f"{hook_id}.{at}.".encode() + body, hashlib.sha256).digest()).decode()
-    return {
-        "Content-Type": "application/json",
-        "webhook-id": hook_id,
-        "webhook-timestamp": str(at),
-        "webhook-signature": f"v1a,xyz v1,bm9uZQ== v1,{signature}",
-    }
 
 
 async def post(gateway: Any, hook: dict[str, Any], body: bytes, headers: dict[str, str]) -> Any:

@@ -115,6 +115,8 @@ async def test_who_was_let_in_and_is_refused_now_finds_the_store_away(postgres_d
             await guest.commit(Pile(events=(event("e"),)))
         with pytest.raises(StoreUnavailable):
             await guest.event("e")
+        with pytest.raises(StoreUnavailable):
+            await asyncio.to_thread(guest.beat, "A", 1_000_000)
     await side.execute(f"alter role {role} login")
     assert (await patiently(guest, Pile(events=(event("e"),)))).events == (EventFate.ACCEPTED,)
     await side.close()

@@ -1,14 +1,19 @@
 """What the operator does to a well is written down: a row in its store and one line in the log each, that say the same."""
 
+from dataclasses import replace
 from typing import Any, cast
 
+import orjson
 import pytest
 from postgres.conftest import Open
+from postgres.piles import start, ulid
 from structlog.testing import capture_logs
 from unit.operator.observations import NAME, revision_row, target_at
 
+from stepwell.engine.run import RunStatus
 from stepwell.store.access import AuditFilter
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.records import Pile
 from stepwell_operator.plan import Register
 from stepwell_operator.settings import Settings
 from stepwell_operator.wells import Wells
@@ -59,6 +64,27 @@ async def test_changed_specs_are_audited(wells: Wells, store: PostgresStore) -> 
     verbs = ["register", "change", "retire", "change", "retire"]
     assert lines(logged) == [(OWNER, verb, "functions/one", "allowed") for verb in verbs]
     assert await rows(store) == lines(logged)
+
+
+async def test_what_is_cancelled_with_a_function_is_audited(wells: Wells, store: PostgresStore) -> None:
+    """Runs that a deletion cancels are a row and a line for each function: how many, and why; while they may end by themselves none."""
+    facts = await wells.look(*KEY)
+    asked = register(1)
+    await wells.register(facts, NAME, asked)
+    starts = [replace(start(ulid(number)), function_id="one", revision=asked.revision, pool=asked.pool) for number in range(3)]
+    await store.commit(Pile(starts=tuple(starts)))
+    with capture_logs() as logged:
+        assert not await wells.retire(facts, NAME, cancel=False)
+        assert await wells.retire(facts, NAME, cancel=True)
+        assert await wells.retire(facts, NAME, cancel=True)
+    assert lines(logged) == [
+        (OWNER, "retire", "functions/one", "allowed"),
+        ("operator", "cancel runs", "functions/one", "allowed"),
+    ]
+    assert (await rows(store))[1:] == lines(logged)
+    [act] = await store.audit(AuditFilter(actor="operator"))
+    assert orjson.loads(act.detail) == logged[-1]["detail"] == {"matched": 3, "reason": "the DurableFunction was deleted"}
+    assert {(await store.run(one.run_id)).status for one in starts} == {RunStatus.CANCELLED}
 
 
 async def test_pauses_by_manifest_are_audited(wells: Wells, store: PostgresStore) -> None:

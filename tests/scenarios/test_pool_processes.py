@@ -15,11 +15,13 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+import asyncpg
 import orjson
 import pytest
 
 from stepwell.clock import SystemClock
 from stepwell.engine.registration import registration
+from stepwell.gateway.serve import ANSWER
 from stepwell.spec.function import validate
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import RevisionRow
@@ -139,7 +141,8 @@ def start(tmp_path: Path, store: PostgresStore, postgres_dsn: str) -> Iterator[S
     def either(part: str, *given: str, **env: str) -> Process:
         if part == "runner":
             return runner(*given, **env)
-        return make("gateway", STEPWELL_HOST="0.0.0.0", STEPWELL_PORT="0", STEPWELL_KEY="s3cret", STEPWELL_EVENT_KEY="e")
+        own = {"STEPWELL_HOST": "0.0.0.0", "STEPWELL_PORT": "0", "STEPWELL_KEY": "s3cret", "STEPWELL_EVENT_KEY": "e"}
+        return make("gateway", **{**own, **env})
 
     yield either
     for one in processes:
@@ -234,6 +237,56 @@ async def test_a_runner_waits_for_its_store(start: Start) -> None:
     assert await away.end(signal.SIGTERM) == 0
 
 
+async def test_both_wait_for_a_role_that_is_refused(start: Start, apply: Apply, store: PostgresStore, postgres_dsn: str) -> None:
+    """Begun while their role may not log in, gateway and runner are alive, say in `/ready` why they wait, and go on by themselves."""
+    side = await asyncpg.connect(postgres_dsn)
+    role = f"guest_{uuid4().hex}"
+    await side.execute(f"create role {role} superuser nologin")
+    await apply("greet", "p", "r1", "greet", triggers=[{"event": "hi"}])
+    address = {"STEPWELL_STORE": f"{postgres_dsn.replace('postgres@', f'{role}@')}?schema={store._schema}"}
+    both = [start("gateway", **address), start("runner", "p", CODE.format(pool="p"), **address)]
+    urls = [await one.url() for one in both]
+    for one, url in zip(both, urls, strict=True):
+        told = await until(lambda url=url: why(url), one)
+        assert told == "Postgres refuses the user or password of this address (28000)"
+        assert ask(f"{url}/health")["data"] == {"alive": True}
+        assert one.log.read_text().count("the store can't be used yet") == 1
+    await side.execute(f"alter role {role} login")
+    for one, url in zip(both, urls, strict=True):
+        await until(lambda url=url: isinstance(ask(f"{url}/ready"), dict), one)
+        assert "the store can be used now" in one.log.read_text()
+    (event,) = ask(f"{urls[0]}/e/e", {"name": "hi", "data": {}})["ids"]
+    await until(
+        lambda: [run for run in ask(f"{urls[0]}/v1/events/{event}/runs")["data"] if run["status"] == "COMPLETED"], both[1]
+    )
+    assert [await one.end(signal.SIGTERM) for one in both] == [0, 0]
+    await side.close()
+
+
+@pytest.mark.parametrize("broken", ["postgresql://u@h:port/d", "another build"])
+async def test_what_no_waiting_mends_ends_the_pod(
+    start: Start, store: PostgresStore, postgres_dsn: str, tmp_path: Path, broken: str
+) -> None:
+    """An address that can't be read and a schema of another build end gateway and runner with 1 and what is wrong."""
+    address, word = {"STEPWELL_STORE": broken}, "AddressRefused: the store's address has a port that is no number"
+    if broken == "another build":
+        schema = f"other_{uuid4().hex}"
+        address, word = (
+            {"STEPWELL_STORE": f"{postgres_dsn}?schema={schema}"},
+            f"StoreError: the schema {schema!r} was made by another build",
+        )
+        await PostgresStore(address["STEPWELL_STORE"]).migrate()
+        side = await asyncpg.connect(postgres_dsn)
+        await side.execute(f"update {schema}.migrations set digest = 'x' where name = '0001_tables'")
+        await side.close()
+    gateway, runner = start("gateway", **address), start("runner", "p", CODE.format(pool="p"), **address)
+    assert [await one.end() for one in (gateway, runner)] == [1, 1]
+    assert (tmp_path / "termination-log").read_text().startswith(word)
+    for one in (gateway, runner):
+        assert word.partition(": ")[2] in one.log.read_text()
+        assert "Traceback" not in one.log.read_text()
+
+
 async def test_handlers_of_an_image(start: Start, apply: Apply, store: PostgresStore, tmp_path: Path) -> None:
     """Without a code file handlers are `module:function` of the working folder or of what is installed."""
     (tmp_path / "shop").mkdir()
@@ -251,6 +304,17 @@ async def test_handlers_of_an_image(start: Start, apply: Apply, store: PostgresS
     await until(lambda: "can't be imported" in runner.log.read_text(), runner)
     assert isinstance(ask(f"{await runner.url()}/ready"), dict)
     assert (await store.stats()).runners[0].functions == ("greet", "nap")
+
+
+def why(url: str) -> str | None:
+    """What `/ready` says that a process waits for, once it has met that."""
+    try:
+        urlopen(f"{url}/ready", timeout=DEADLINE).close()
+    except HTTPError as error:
+        with error:
+            told = json.loads(error.read())["waiting_for"]
+            return None if told == ANSWER else told
+    return "it is ready"
 
 
 def ended(url: str, event: str) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stepwell_operator.names import GATEWAY, GATEWAY_SECRET, GROUP, STORE_SECRET, labels
+from stepwell_operator.names import GATEWAY, GATEWAY_SECRET, GROUP, PLACE, STORE_SECRET, labels
 from stepwell_operator.resources.pod import (
     CONTAINER_SECURITY,
     POD_SECURITY,
@@ -58,9 +58,11 @@ def gateway_objects(spec: GatewaySpec, owners: list[Document]) -> list[Document]
     return made
 
 
-def secret(namespace: str, name: str, data: dict[str, str], owners: list[Document]) -> Document:
-    """A Secret of ours."""
-    metadata = {"name": name, "namespace": namespace, "labels": labels("store"), "ownerReferences": owners}
+def secret(namespace: str, name: str, data: dict[str, str], owners: list[Document], place: str = "") -> Document:
+    """A Secret of ours; `place`: where the administrator's address led to that its address was made from."""
+    metadata: Document = {"name": name, "namespace": namespace, "labels": labels("store"), "ownerReferences": owners}
+    if place:
+        metadata["annotations"] = {PLACE: place}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": data}
 
 

@@ -81,7 +81,7 @@ async def _known_error(_request: Request, error: Exception) -> Response:
 
 async def _locked(request: Request, error: Exception) -> Response:
     refused = cast("NotAdmittedError", error)
-    if request.state.access is Access.EVENT_KEY:
+    if request.state.access in {Access.EVENT_KEY, Access.SIGNATURE}:
         well: Well = request.app.state.well
         well.metrics.event_received("limited" if refused.status == HTTPStatus.TOO_MANY_REQUESTS else "unauthorized")
     if refused.caller is not None and request.method not in SAFE_METHODS:

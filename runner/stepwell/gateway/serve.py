@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from http import HTTPStatus
 
 import uvicorn
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stepwell.engine.well import Well
-from stepwell.errors import StepwellError, StoreUnavailable
+from stepwell.errors import StepwellError, StoreError, StoreUnavailable
 from stepwell.gateway import probes
 from stepwell.gateway.answers import json_response, refusal
 from stepwell.gateway.connections import Limits, limits_here, protocol
@@ -21,6 +22,7 @@ from stepwell.settings import SettingsError
 
 BACKLOG = 2048
 GOODBYE_SECONDS = 5
+ANSWER = "an answer of the store"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -72,6 +74,11 @@ class Doorstep:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.open = False
+        self._waits_for = ANSWER
+
+    def wait(self, error: StoreError) -> None:
+        """Say from now on in `/ready` that this keeps the process from beginning; not what a driver says, for anyone may ask."""
+        self._waits_for = ANSWER if isinstance(error, StoreUnavailable) else str(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or answer for a well that isn't open."""
@@ -81,7 +88,10 @@ class Doorstep:
         if scope["path"] == "/health":
             await json_response({"data": {"alive": True}, "metadata": {}}, 200)(scope, receive, send)
             return
-        await refusal(StoreUnavailable("the store has not answered yet"))(scope, receive, send)
+        more = {"waiting_for": self._waits_for} if scope["path"] == "/ready" else {}
+        await refusal(StoreUnavailable("the store has not answered yet"), HTTPStatus.SERVICE_UNAVAILABLE, **more)(
+            scope, receive, send
+        )
 
 
 def health_app(well: Well) -> Starlette:

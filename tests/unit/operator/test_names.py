@@ -8,7 +8,7 @@ from hypothesis import given
 from unit.operator.observations import target_at
 
 from stepwell_operator.names import POOL_ID, digest, labels, pool_id, revision_of
-from stepwell_operator.provision import password_for, schema_of
+from stepwell_operator.provision import ProvisionError, our_password, password_for, place_of, schema_of
 from stepwell_operator.resources.gateway import named
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -55,6 +55,36 @@ OURS = "Ab3_-" * 6 + "xy"
 def test_a_password_is_kept_only_of_an_address_of_ours(dsn: str, expected: str | None) -> None:
     """Of an address in a namespace's Secret only a password that we made, for our role and our Postgres, is used again."""
     assert password_for(dsn, ADMIN, "stepwell_a") == expected
+
+
+def test_a_password_of_ours_is_known_wherever_its_address_leads() -> None:
+    """A well that moves keeps the password that we made for its role; of any other address nothing is kept."""
+    assert our_password(f"postgresql://stepwell_a:{OURS}@pooler:6432/other", "stepwell_a") == OURS
+    for other in (f"postgresql://ada:{OURS}@h/d", "postgresql://stepwell_a:short@h/d", "postgresql://stepwell_a@[::1/d", "x"):
+        assert our_password(other, "stepwell_a") is None
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("postgresql://root:other@h:5432/stepwell?reads=2", True),
+        ("postgresql://admin:secret@moved:5432/stepwell?reads=2", False),
+        ("postgresql://admin:secret@h:6432/stepwell?reads=2", False),
+        ("postgresql://admin:secret@h:5432/other?reads=2", False),
+        ("postgresql://admin:secret@h:5432/stepwell?reads=2&sslmode=verify-full", False),
+    ],
+)
+def test_a_place_is_where_an_address_leads(other: str, same: bool) -> None:
+    """Server, port, database and parameters make a place; who asks there, and with what password, doesn't."""
+    assert (place_of(other) == place_of(ADMIN)) is same
+
+
+@pytest.mark.parametrize("admin", ["secret", "postgresql://u:se/cret@h/d", "postgresql://u:secret@[::1/d"])
+def test_an_administrators_address_that_can_not_be_read_is_told_without_it(admin: str) -> None:
+    """The message says what an address looks like, and nothing of what this one is."""
+    with pytest.raises(ProvisionError, match="the administrator's address can't be used") as told:
+        place_of(admin)
+    assert "cret" not in str(told.value)
 
 
 @given(store=STORES)

@@ -38,6 +38,13 @@ _GONE = (
     asyncpg.InsufficientPrivilegeError,
 )
 """What statements meet while a well is being restored: its schema is away, or only half there."""
+_REFUSALS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+)
+"""How a server refuses: the role or its password; a database that isn't there, isn't the role's or takes nobody now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +120,8 @@ async def connect(address: Address) -> Connection:
         return await open_connection(
             address.dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=settings, **more
         )
-    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-        what = "database" if isinstance(error, asyncpg.InvalidCatalogNameError) else "user or password"
+    except _REFUSALS as error:
+        what = "user or password" if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) else "database"
         raise AddressRefused(f"Postgres refuses the {what} of this address ({error.sqlstate})") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise translated(error) from error
@@ -137,6 +144,7 @@ class Connections:
         self._reaper: asyncio.TimerHandle | None = None
         self._pause = 0.0
         self._again_at = 0.0
+        self._met: tuple[type[StoreUnavailable | AddressRefused], str] = (StoreUnavailable, "")
         self._waiting = 0
         self.proven = False
 
@@ -199,13 +207,15 @@ class Connections:
             self._open.discard(connection)
         loop = asyncio.get_running_loop()
         if loop.time() < self._again_at:
-            raise StoreUnavailable("Postgres can't be reached; the next try to connect comes in a moment")
+            kind, text = self._met
+            raise kind(text)  # what the last try to connect has met; the next one comes in a moment
         try:
             connection = await connect(self.address)
         except (StoreUnavailable, AddressRefused) as error:
             # Full jitter, so that a fleet doesn't come back in step.
             self._pause = min(max(self._pause * 2, 0.05), LONGEST_PAUSE)
             self._again_at = loop.time() + self._pause * random.random()  # noqa: S311
+            self._met = (StoreUnavailable if self.proven else type(error), str(error))
             if self.proven and isinstance(error, AddressRefused):
                 raise StoreUnavailable(str(error)) from error
             raise

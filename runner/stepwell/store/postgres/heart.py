@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from stepwell.errors import StoreUnavailable
+from stepwell.errors import AddressRefused, StoreUnavailable
 from stepwell.store.postgres.connect import COMMAND_TIMEOUT, Address, connect, translated
 from stepwell.store.postgres.driver import Connection
 
@@ -121,7 +121,10 @@ class Heart:
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._address)
+            try:
+                self._connection = await connect(self._address)
+            except AddressRefused as error:  # it was let in when the store was opened, so it is refused for a while
+                raise StoreUnavailable(str(error)) from error
             if self._hears and not self._address.pooler:
                 self._own = self._connection.get_server_pid()
                 await self._connection.add_listener(self._channel, self._heard)

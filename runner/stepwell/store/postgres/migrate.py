@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from stepwell.errors import AddressRefused, StoreError
+from stepwell.errors import AddressRefused, SchemaPending, StoreError
 from stepwell.store import statements
 from stepwell.store.postgres.connect import Address, connect, translated
 from stepwell.store.postgres.driver import Connection
@@ -70,22 +70,29 @@ async def make_days(connection: Connection, schema: str) -> int:
 
 
 async def check(connection: Connection, schema: str) -> None:
-    """Raise StoreError unless the schema is what this program was written for, or a later one that still serves it."""
+    """Raise StoreError unless the schema is what this program was written for, or a later one that still serves it.
+
+    It is SchemaPending where a migration or a restore that is under way would end in such a schema.
+    """
     known = {migration.name: migration.digest for migration in migrations()}
     try:
         rows = await connection.fetch(f"select name, digest from {quoted(schema)}.migrations")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
-        raise StoreError(f"there is no well in the schema {schema!r}: run `stepwell store migrate` with this address") from error
+        raise SchemaPending(
+            f"there is no well in the schema {schema!r}: run `stepwell store migrate` with this address"
+        ) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaPending(f"the role of this address may not read the schema {schema!r} ({error.sqlstate})") from error
     there = {row["name"]: row["digest"] for row in rows}
-    missing = [name for name in known if name not in there]
-    if missing:
-        raise StoreError(f"the schema {schema!r} lacks {', '.join(missing)}: run `stepwell store migrate` with this address")
-    changed = [name for name, digest in known.items() if there[name] != digest]
+    changed = [name for name, digest in known.items() if there.get(name, digest) != digest]
     if changed:
         raise StoreError(
             f"the schema {schema!r} was made by another build: {', '.join(changed)} differs; migrate to a fresh schema, "
             "or run the build that made it"
         )
+    missing = [name for name in known if name not in there]
+    if missing:
+        raise SchemaPending(f"the schema {schema!r} lacks {', '.join(missing)}: run `stepwell store migrate` with this address")
 
 
 async def _lock(connection: Connection, schema: str) -> None:

@@ -1,0 +1,135 @@
+"""What happens when an object goes: functions are taken out of their wells, wells that nobody uses are let go of.
+
+being deleted ──▶ going: nothing new starts; with `Drain` our finalizer holds it until its runs have ended
+not there     ──▶ gone: its runs are cancelled, its rows taken out; where nobody saw it go, after some time of doubt
+the last one  ──▶ well: no gateway any more, and once nothing of functions that are gone is left in it, it is forgotten
+"""
+
+from typing import TYPE_CHECKING
+
+from stepwell.errors import StoreError
+from stepwell_operator.cluster import FUNCTION, NotThere
+from stepwell_operator.facts import WellFacts
+from stepwell_operator.names import FINALIZER
+from stepwell_operator.plan import owner_of
+from stepwell_operator.settling import OWNERS_PATIENCE
+from stepwell_operator.target import Fault, Target
+from stepwell_operator.workqueue import Item
+from stepwell_operator.world import Key, Seen
+
+if TYPE_CHECKING:
+    from stepwell_operator.reconcile import Reconciler
+
+DRAIN_DEADLINE = 3600.0
+FAREWELL_PAUSE = 10.0
+"""How often (s) a well that nobody uses is looked at while runs of functions that are gone still have to be cancelled there."""
+
+
+class Leaving:
+    """The part of a reconciler that takes leave of objects."""
+
+    def __init__(self, reconciler: "Reconciler") -> None:
+        self._reconciler = reconciler
+        self._deleting_since: dict[Key, float] = {}
+
+    async def finalized(self, seen: Seen, target: Target | Fault) -> bool:
+        """See that exactly functions with `deletionPolicy: Drain` have our finalizer; whether it had to be changed."""
+        if isinstance(target, Fault):
+            return False
+        has = FINALIZER in seen.finalizers
+        if has == (target.policy == "Drain"):
+            return False
+        rest = [one for one in seen.finalizers if one != FINALIZER]
+        await self._set_finalizers(seen, rest if has else [*rest, FINALIZER])
+        return True
+
+    async def going(self, seen: Seen) -> float | None:
+        """It is being deleted: nothing new starts; with `Drain` it stays until its runs have ended, or for an hour."""
+        now = self._reconciler.clock()
+        drains = FINALIZER in seen.finalizers
+        late = now - self._deleting_since.setdefault(seen.key, now) > DRAIN_DEADLINE
+        again = await self._farewell(seen.key, cancel=late or not drains)
+        if drains and (again is None or late):
+            await self._set_finalizers(seen, [one for one in seen.finalizers if one != FINALIZER])
+            return None
+        if drains:
+            said = "runs are still under way; deletionPolicy Drain waits for them"
+            self._reconciler.events.tell(seen, "Normal", "DeletionBlocked", said)
+        return again
+
+    async def gone(self, namespace: str, name: str) -> float | None:
+        """Its object isn't there: it is taken out of its wells, once it is sure that it was deleted."""
+        return self._doubt(namespace, name) or await self._farewell((namespace, name), cancel=True)
+
+    async def well(self, namespace: str, store: str) -> float | None:
+        """Nobody uses it any more: let go of it, once everything of functions that are gone has been taken out of it."""
+        reconciler = self._reconciler
+        facts = reconciler.wells.facts(namespace, store)
+        if any(reconciler.world.functions_in(namespace)) or facts.ready:
+            await reconciler.children.drop_gateway(namespace, store)
+        reconciler.settled(Item("well", namespace, store))
+        if facts.functions and not facts.ready:
+            facts = await reconciler.wells.look_back(namespace, store)
+        if not any(row.owner.startswith("dfn/") for row in facts.functions.values()):
+            await reconciler.wells.forget(namespace, store)
+            return None
+        self.look_for_orphans(facts)
+        return FAREWELL_PAUSE
+
+    def look_for_orphans(self, facts: WellFacts) -> None:
+        """Say farewell to functions that are in the well and whose objects went while nobody looked."""
+        for row in facts.functions.values():
+            key = (facts.namespace, row.owner.removeprefix("dfn/"))
+            if row.owner.startswith("dfn/") and key not in self._reconciler.world.functions:
+                self._reconciler.function(key)
+
+    def _doubt(self, namespace: str, name: str) -> float:
+        """For how many seconds more a function whose object isn't there isn't taken for deleted; 0 if its deletion was seen.
+
+        Wells outlive clusters: in a new one, on a restored Postgres, functions are applied one after the other, and the runs of
+        those that come last are not to be cancelled by the first.
+        """
+        reconciler = self._reconciler
+        if (namespace, name) in reconciler.world.gone:
+            return 0.0
+        known = [
+            facts.since
+            for facts in reconciler.wells.of(namespace)
+            if any(row.owner == owner_of(name) for row in facts.functions.values())
+        ]
+        return max(0.0, max(known, default=-1e9) + reconciler.settings.orphan_seconds - reconciler.clock())
+
+    async def _farewell(self, key: Key, *, cancel: bool) -> float | None:
+        """Take a function out of its wells; None once nothing of it is left there."""
+        reconciler, (namespace, name) = self._reconciler, key
+        again: float | None = None
+        for facts in reconciler.wells.of(namespace):
+            if facts.ready:
+                try:
+                    done = await reconciler.wells.retire(facts, name, cancel=cancel)
+                except StoreError:
+                    done = False
+                again = again if done else reconciler.settings.drain_seconds
+        if key not in reconciler.world.functions:
+            self._forget(key)
+        return again
+
+    def _forget(self, key: Key) -> None:
+        """Nothing is to be known of it any more; who shared something with it is looked at."""
+        reconciler, (namespace, name) = self._reconciler, key
+        pools = reconciler.targets.forget(namespace, name)
+        reconciler.metrics.forget(key)
+        self._deleting_since.pop(key, None)
+        reconciler.settled(Item("function", namespace, name))
+        for pool in pools:
+            reconciler.pool(namespace, pool)
+        for facts in reconciler.wells.of(namespace):
+            if not reconciler.put_off(Item("well", namespace, facts.store), OWNERS_PATIENCE):
+                reconciler.well(namespace, facts.store)
+
+    async def _set_finalizers(self, seen: Seen, finalizers: list[str]) -> None:
+        metadata = {"finalizers": finalizers, "resourceVersion": str(seen.version)}
+        try:
+            await self._reconciler.cluster.merge(FUNCTION, seen.namespace, seen.name, {"metadata": metadata})
+        except NotThere:
+            return
