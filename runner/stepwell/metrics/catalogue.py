@@ -153,7 +153,12 @@ RUNS_PARKED = _counter(
     (_FUNCTION,),
     "Runs failed because they killed their runner five times without progress (G14)",
 )
-RUNS = _gauge("runs", By.STORE, (_FUNCTION, Label("status", ("queued", "running", "sleeping", "waiting"))), "Live runs")
+RUNS = _gauge(
+    "runs",
+    By.STORE,
+    (_FUNCTION, Label("status", ("queued", "running", "sleeping", "waiting"))),
+    "Live runs; queued once their time has come",
+)
 PAUSED_RUNS = _gauge("paused_runs", By.STORE, (_FUNCTION,), "Live runs held by a pause; not due while it lasts")
 RUN_QUEUE_WAIT = _histogram("run_queue_wait_seconds", By.EXECUTION, (_FUNCTION,), "Time from due to claimed", WAITS)
 RUN_DURATION = _histogram("run_duration_seconds", By.DISPATCH, (_FUNCTION, _STATUS), "Time from created to ended", LONG)

@@ -68,7 +68,7 @@ order by function_id, created, revision
 -- name: work
 -- What lives, by function, revision and pool.
 select q.function_id, q.revision, q.pool, count(*) as live,
-       count(*) filter (where q.runner_id is null and q.state = 0) as queued,
+       count(*) filter (where q.runner_id is null and (q.state = 0 or q.due <= n.now)) as queued,
        count(*) filter (where q.runner_id is null and q.blocked_on is null and q.due <= n.now) as due,
        count(*) filter (where q.runner_id is not null) as running,
        min(q.due) filter (where q.runner_id is null and q.due > n.now and q.due < $2) as next_due
@@ -98,6 +98,7 @@ from well.waits where run_id = any ($1::text[]) order by run_id, opened, kind, s
 -- One run as people look at it.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
        coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.due <= coalesce($2::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as is_due,
        q.run_id is not null as live, e.status, e.ended, e.value
 from well.runs r left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = $1
 where r.run_id = $1
@@ -111,6 +112,7 @@ from well.waits where run_id = $1 order by opened, kind, step_id, occurrence
 -- Runs, newest first, by any of the filters.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
        coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.due <= coalesce($6::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as is_due,
        q.run_id is not null as live, e.status, e.ended, e.value
 from well.runs r left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = r.run_id
 where ($1::text is null or r.function_id = $1)
@@ -122,11 +124,13 @@ order by r.run_id desc limit $5
 -- name: runs_live
 -- Live runs of one status, newest first.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
-       q.started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state, true as live,
+       q.started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.due <= n.now as is_due, true as live,
        null::text as status, null::bigint as ended, null::bytea as value
-from well.queue q join well.runs r on r.run_id = q.run_id
-where case when $6 = 'running' then q.runner_id is not null
-           else q.runner_id is null and q.state = case $6 when 'sleeping' then 1 when 'waiting' then 2 else 0 end end
+from well.queue q join well.runs r on r.run_id = q.run_id,
+     (select coalesce($7::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now) n
+where case when q.runner_id is not null then 'running' when q.state = 0 or q.due <= n.now then 'queued'
+           when q.state = 1 then 'sleeping' else 'waiting' end = $6
   and ($1::text is null or q.function_id = $1)
   and ($2::text is null or q.run_id < $2)
   and ($3::bigint is null or q.created >= $3)
@@ -137,7 +141,7 @@ order by q.run_id desc limit $5
 -- Runs that ended with one status, newest first.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
        e.started, null::bigint as due, null::bigint as since, null::text as runner_id, null::text as blocked_on,
-       0 as attempt, 0 as state, false as live, e.status, e.ended, e.value
+       0 as attempt, 0 as state, false as is_due, false as live, e.status, e.ended, e.value
 from well.ends e join well.runs r on r.run_id = e.run_id
 where e.status = $6
   and ($1::text is null or r.function_id = $1)
@@ -150,12 +154,14 @@ order by e.run_id desc limit $5
 -- The runs that an event is the input of, newest first.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
        coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.due <= coalesce($8::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as is_due,
        q.run_id is not null as live, e.status, e.ended, e.value
 from well.run_events v join well.runs r on r.run_id = v.run_id
 left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = r.run_id
 where v.event_id = $6
-  and ($7::text is null or $7 = coalesce(e.status, case when q.runner_id is not null then 'running' when q.state = 1 then 'sleeping'
-                                                       when q.state = 2 then 'waiting' else 'queued' end))
+  and ($7::text is null or $7 = coalesce(e.status, case when q.runner_id is not null then 'running'
+           when q.state = 0 or q.due <= coalesce($8::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) then 'queued'
+           when q.state = 1 then 'sleeping' else 'waiting' end))
   and ($1::text is null or r.function_id = $1)
   and ($2::text is null or r.run_id < $2)
   and ($3::bigint is null or r.created >= $3)
@@ -201,7 +207,7 @@ order by q.run_id
 select due, outcome, reason, run_id from well.ticks where schedule_id = $1 order by due desc limit $2
 
 -- name: stats
--- The live figures in one statement, so of one snapshot. What a pause holds isn't due:
+-- The live figures in one statement, so of one snapshot. What a pause holds isn't due; whose time has come is queued:
 -- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
 -- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners, overdue, next,
 -- xmin_age, dead}.
@@ -220,12 +226,12 @@ select json_build_object(
     'functions', (select json_agg(json_build_array(f.function_id, f.queued, f.running, f.sleeping, f.waiting, f.oldest, f.due, f.later, f.paused)
                                   order by f.function_id) from (
         select q.function_id,
-               count(*) filter (where q.runner_id is null and q.state = 0),
+               count(*) filter (where q.runner_id is null and (q.state = 0 or q.due <= clock.now)),
                count(*) filter (where q.runner_id is not null),
-               count(*) filter (where q.runner_id is null and q.state = 1),
-               count(*) filter (where q.runner_id is null and q.state = 2),
+               count(*) filter (where q.runner_id is null and q.state = 1 and q.due > clock.now),
+               count(*) filter (where q.runner_id is null and q.state = 2 and q.due > clock.now),
                min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
-               count(*) filter (where q.runner_id is null and q.state = 0 and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
+               count(*) filter (where q.runner_id is null and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
                count(*) filter (where q.runner_id is null and q.state = 0 and q.due > clock.now),
                count(*) filter (where q.runner_id is null and q.due <= clock.now and p.function_id is not null)
         from well.queue q left join well.pauses p on p.function_id = q.function_id
