@@ -5,7 +5,7 @@ from conformance.build import SECOND, T0, Well, cancel, consume, done, failed, p
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import Limit, Parked, StepKind
 from stepwell.store.registry import FunctionRow, ScheduleRow
-from stepwell.store.views import FunctionStats, LimitStats, RunFilter
+from stepwell.store.views import FunctionStats, LimitStats, OverdueTimers, RunFilter
 
 
 async def listed(well: Well, **which: object) -> list[int]:
@@ -177,14 +177,33 @@ async def test_the_live_figures(well: Well) -> None:
         ),
         FunctionStats("g", 1, 0, 0, 1, 2 * SECOND, (), (("r1", 0, 1), ("r2", 1, 0)), queued_due=1),
     )
-    assert stats.timers_overdue == 1
+    assert stats.overdue == (OverdueTimers("g", (0, 0), 1),)
     assert [one.runner_id for one in stats.runners] == ["A", "B"]
+
+
+async def test_overdue_timers_tell_how_full_their_keys_are(well: Well) -> None:
+    """Timers past due by more than a second are counted with the leases under their keys, until a claim blocks them."""
+    limits, soon = (Limit("f", 2, 2), Limit("g", 2)), T0 + 5 * SECOND
+    keys: list[tuple[str, ...]] = [("k", "x"), ("k", "x"), ("k",), ("l",), ()]
+    await well.start(*(start(number, "f", concurrency=own) for number, own in enumerate(keys, 1)))
+    asleep = (await well.claim()).claimed
+    nap = wait("nap", StepKind.SLEEP, due=soon)
+    await well.commit(turns=tuple(turn(one, opens=(nap,), then=park(soon, Parked.SLEEPING)) for one in asleep))
+    await well.start(start(6, "g", concurrency=("k",)), start(7, "f", concurrency=("k", "x")), start(8, "g"))
+    assert len(await well.claimed(limits=limits)) == 3
+    well.later(5.999999)
+    assert (await well.store.stats(well.now)).overdue == ()
+    well.later(0.000001)
+    found = (OverdueTimers("f", (0, 0), 2), OverdueTimers("f", (2, 0), 1), OverdueTimers("f", (2, 1), 2))
+    assert (await well.store.stats(well.now)).overdue == found
+    assert await well.claimed(limits=limits) == [run_id(4), run_id(5)]
+    assert (await well.store.stats(well.now)).overdue == ()
 
 
 async def test_figures_of_an_empty_well(well: Well) -> None:
     """An empty well has no figures but its live runners."""
     stats = await well.store.stats(well.now)
-    assert (stats.functions, stats.timers_overdue) == ((), 0)
+    assert (stats.functions, stats.overdue) == ((), ())
     well.later(60)
     assert (await well.store.stats(well.now)).runners == ()
 

@@ -206,9 +206,16 @@ RUNNERS = Board(
             "s",
         ),
         Panel(
-            "Timers overdue", "By more than a second.", (Ask(_now(m.TIMERS_OVERDUE, "namespace", NS, "max"), "{{namespace}}"),)
+            "Timers overdue",
+            "By more than a second, though no limit holds them back.",
+            (Ask(_now(m.TIMERS_OVERDUE, "namespace", NS, "max"), "{{namespace}}"),),
         ),
-        Panel("Lateness of timers", "Of those that fired.", _quantiles(m.TIMER_LATENESS, NS), "s"),
+        Panel(
+            "Lateness of timers",
+            "Of those that fired and that no limit and no lack of slots held back.",
+            _quantiles(m.TIMER_LATENESS, NS),
+            "s",
+        ),
         Panel(
             "Spans lost",
             "Of runners that send traces: no room in the queue, or refused by the collector.",

@@ -238,8 +238,16 @@ LOOP_BLOCKED = _counter(
 
 # --- timers and cron ---
 
-TIMERS_OVERDUE = _gauge("timers_overdue", By.STORE, (), "Timers more than 1 s past due (G9)")
-TIMER_LATENESS = _histogram("timer_lateness_seconds", By.EXECUTION, (), "Lateness of the timers that fired", FAST)
+TIMERS_OVERDUE = _gauge(
+    "timers_overdue", By.STORE, (), "Timers more than 1 s past due (G9), but for those that a limit or a pause holds back"
+)
+TIMER_LATENESS = _histogram(
+    "timer_lateness_seconds",
+    By.EXECUTION,
+    (),
+    "Lateness of the timers that fired, but for those that a limit, a pause or a lack of slots held back",
+    FAST,
+)
 CRON_TICKS = _counter(
     "cron_ticks_total",
     By.CRON,

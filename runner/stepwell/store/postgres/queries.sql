@@ -209,8 +209,8 @@ select due, outcome, reason, run_id from well.ticks where schedule_id = $1 order
 -- name: stats
 -- The live figures in one statement, so of one snapshot. What a pause holds isn't due; whose time has come is queued:
 -- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
--- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners, overdue, next,
--- xmin_age, dead}.
+-- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners,
+-- overdue: [function, leases under the first key, under the second, runs], next, xmin_age, dead}.
 with clock as (select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now),
 keyed as materialized (
     select q.function_id, q.run_id, k.place, k.key, q.due, q.blocked_on is not distinct from k.key as blocked,
@@ -247,9 +247,12 @@ select json_build_object(
     'runners', (select json_agg(json_build_array(r.runner_id, r.pools, r.functions, r.slots, r.expires, r.draining, r.broken)
                                 order by r.runner_id)
         from well.runners r where r.expires > clock.now),
-    'overdue', (select count(*) from well.queue q
+    'overdue', (select json_agg(json_build_array(o.function_id, o.first, o.second, o.runs) order by o.function_id, o.first, o.second) from (
+        select q.function_id, coalesce(one.leases, 0), coalesce(two.leases, 0), count(*)
+        from well.queue q left join used one on one.key = q.key1 left join used two on two.key = q.key2
         where q.runner_id is null and q.blocked_on is null and q.state <> 0 and q.recoveries < 5 and q.due <= clock.now - 1000000
-          and not exists (select from well.pauses p where p.function_id = q.function_id)),
+          and not exists (select from well.pauses p where p.function_id = q.function_id)
+        group by 1, 2, 3) o (function_id, first, second, runs)),
     'next', (select json_agg(json_build_array(s.function_id, s.due) order by s.function_id) from (
         select s.function_id, min(s.next_due) from well.schedules s
         where s.active and s.next_due > 0 group by s.function_id) s (function_id, due)),

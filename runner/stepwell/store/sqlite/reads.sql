@@ -127,7 +127,8 @@ SELECT run_id FROM queue WHERE function_id = ? ORDER BY run_id LIMIT ?;
 -- name: stats
 -- The live figures in one statement, so of one snapshot. What a pause holds isn't due; whose time has come is queued:
 -- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
--- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners, overdue, next}.
+-- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners,
+-- overdue: [function, leases under the first key, under the second, runs], next}.
 WITH keyed AS MATERIALIZED (
     SELECT q.function_id, q.run_id, k.place, CASE k.place WHEN 1 THEN q.key1 ELSE q.key2 END AS key, q.due, q.blocked_on,
         l.runner_id IS NOT NULL AS leased
@@ -155,9 +156,12 @@ SELECT json_object(
     'runners', json((SELECT json_group_array(json_array(l.runner_id, json(l.pools), json(l.functions), l.slots, l.expires, l.draining,
         json(l.broken))) FROM (
         SELECT * FROM runners WHERE expires > ?1 ORDER BY runner_id) l)),
-    'overdue', (SELECT count(*) FROM queue
-        WHERE runner_id IS NULL AND blocked_on IS NULL AND state <> 0 AND recoveries < 5 AND due <= ?1 - 1000000
-            AND function_id NOT IN (SELECT p.function_id FROM pauses p)),
+    'overdue', json((SELECT json_group_array(json_array(o.function_id, o.first, o.second, o.runs)) FROM (
+        SELECT q.function_id, coalesce(one.leases, 0) AS first, coalesce(two.leases, 0) AS second, count(*) AS runs
+        FROM live q LEFT JOIN used one ON one.key = q.key1 LEFT JOIN used two ON two.key = q.key2
+        WHERE q.runner_id IS NULL AND q.blocked_on IS NULL AND q.state <> 0 AND q.recoveries < 5 AND q.due <= ?1 - 1000000
+            AND NOT q.paused
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) o)),
     'next', json((SELECT json_group_array(json_array(s.function_id, s.due)) FROM (
         SELECT function_id, min(next_due) AS due FROM schedules WHERE active AND next_due > 0 GROUP BY function_id ORDER BY function_id) s)),
     'xmin_age', 0, 'dead', json_array());
