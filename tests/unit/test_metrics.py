@@ -9,6 +9,7 @@ import timeit
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,15 @@ from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.metrics import Metrics, figures, process
-from stepwell.metrics.catalogue import CATALOGUE, By, Type
+from stepwell.metrics.catalogue import (
+    CATALOGUE,
+    RECOVERY_SECONDS,
+    RUN_QUEUE_WAIT,
+    STORE_OPERATION,
+    TIMER_LATENESS,
+    By,
+    Type,
+)
 from stepwell.metrics.collector import written
 from stepwell.metrics.figures import GATEWAYS, by_scope, slots_of
 from stepwell.metrics.timed_store import failure_class, timed
@@ -159,6 +168,15 @@ def test_names_have_units_and_say_what_they_are() -> None:
         if one.of_function:
             assert one.labels[0].name == "function"
     assert "_created" not in "".join(re.findall(r"^stepwell_\w+_created\b", everything().render()[0].decode(), re.MULTILINE))
+
+
+def test_bounds_lie_where_alerts_look_and_quantiles_are_near() -> None:
+    """A threshold of an alert on a histogram is one of its bounds, and up to an hour no bound is twelve times the one before."""
+    thresholds = {RUN_QUEUE_WAIT: 5.0, STORE_OPERATION: 0.25, TIMER_LATENESS: 1.0, RECOVERY_SECONDS: 32.0}
+    assert all(threshold in metric.buckets for metric, threshold in thresholds.items())
+    for one in CATALOGUE:
+        assert all(before < after for before, after in pairwise(one.buckets))
+        assert all(after <= 12 * before for before, after in pairwise(one.buckets) if after <= 3600)
 
 
 def test_a_function_with_an_event_trigger_and_one_limit_has_at_most_60_series() -> None:
