@@ -73,6 +73,8 @@ class Worker:
         self._left = asyncio.Event()
         self._log = structlog.get_logger("stepwell.worker")
         self._next_due = FOREVER
+        self._caught_up = 0
+        """When it last had all that it could have: what was due before then, and comes now, was held back."""
         self._next_sweep = 0
         self._stopping = False
         self._to_refresh: dict[str, Execution] = {}
@@ -223,6 +225,8 @@ class Worker:
         if sweep:
             self.well.look_after(result)
         await self._take_on(result.claimed, done.now)
+        if len(result.claimed) < room or room == 0:
+            self._caught_up = done.now
         return bool(result.claimed) and self._room() > 0
 
     def _knows(self, run_id: str) -> bool:
@@ -256,44 +260,46 @@ class Worker:
         return 0 if self._stopping else max(0, self.options.slots - len(self.running) - len(self._reserved))
 
     async def _take_on(self, claimed: Sequence[Claimed], now: int) -> None:
-        cold: list[Claimed] = []
+        cold: list[tuple[Claimed, int]] = []
         for one in claimed:
             metrics = self.well.metrics.of(one.function_id)
             metrics.claimed((now - one.due) / SECOND, fresh=one.fresh)
+            held_until = now if one.due < self._caught_up else 0
             warm = self.warm.take(one.run_id)
             if warm is not None and warm.epoch + 1 == one.epoch and self.codes.of(one.function_id, one.revision) is warm.code:
                 self.running[one.run_id] = warm
-                warm.resume(one)
+                warm.resume(one, held_until)
                 continue
             if warm is not None:
                 warm.put_away()
             if one.fresh:
                 self._begin(one, None)
             else:
-                cold.append(one)
+                cold.append((one, held_until))
         if cold:
-            self._reserved.update(one.run_id for one in cold)
+            self._reserved.update(one.run_id for one, _held_until in cold)
             self.well.spawn(self._begin_cold(cold))
 
-    async def _begin_cold(self, cold: Sequence[Claimed]) -> None:
+    async def _begin_cold(self, cold: Sequence[tuple[Claimed, int]]) -> None:
         try:
-            journals = await self.well.journals([one.run_id for one in cold])
+            journals = await self.well.journals([one.run_id for one, _held_until in cold])
         except StoreError:
             self.lease.doubt()
             raise
         finally:
-            self._reserved.difference_update(one.run_id for one in cold)
-        for one in cold:
+            self._reserved.difference_update(one.run_id for one, _held_until in cold)
+        for one, held_until in cold:
             journal = journals.get(one.run_id)
             if journal is not None and not self._stopping:
-                self._begin(one, journal)
+                self._begin(one, journal, held_until)
 
-    def _begin(self, claimed: Claimed, journal: Journal | None) -> None:
+    def _begin(self, claimed: Claimed, journal: Journal | None, held_until: int = 0) -> None:
         code = self.codes.of(claimed.function_id, claimed.revision)
         if code is None:
             self._put_back(claimed)
             return
         execution = Execution(code, claimed, journal, self._deps, self.well.metrics.of(claimed.function_id))
+        execution.held_until = held_until
         self.running[claimed.run_id] = execution
         if self._stopping:
             execution.drain()
@@ -317,9 +323,10 @@ class Worker:
     # --- what executions tell ---
 
     def _released(self, execution: Execution, park: Park) -> None:
+        now = self.well.clock.now()
+        self._frees_slot(now)
         self.running.pop(execution.run_id, None)
         self._left.set()
-        now = self.well.clock.now()
         soon = park.due - now <= WARM_FOR or park.state is Parked.WAITING
         if execution.draining and park.due == 0:
             execution.metrics.recovered("drain")
@@ -333,6 +340,7 @@ class Worker:
     def _over(self, execution: Execution, end: End | None) -> None:
         known = self.running.get(execution.run_id)
         if known is execution:
+            self._frees_slot(self.well.clock.now())
             del self.running[execution.run_id]
             self._left.set()
         if end is not None:
@@ -341,6 +349,11 @@ class Worker:
             execution.metrics.finished(end.status, (self.well.clock.now() - execution.claimed.created) / SECOND)
         if self._wants_room():
             self._nudge()
+
+    def _frees_slot(self, now: int) -> None:
+        """A slot is about to be free: where it is the only one, nothing could be had until now."""
+        if not self._room():
+            self._caught_up = now
 
     def _wants_room(self) -> bool:
         """Whether slots were short, so that a freed one is worth a question at once."""
@@ -388,6 +401,7 @@ class Worker:
 
     async def _enrol(self) -> None:
         await self.lease.enrol(self.options.pool, self.codes, self.options.slots)
+        self._caught_up = 0  # without this lease, or for other functions, it could have had nothing
         self.well.metrics.executes(self.codes.functions)
 
     def lease_renewed(self) -> None:

@@ -14,9 +14,9 @@ ONE = (Limit("f", 1),)
 TWO = (Limit("f", 2),)
 
 
-def keyed(number: int, *keys: str, **more: Any) -> Any:
+def keyed(number: int, *keys: str, function: str = "f", **more: Any) -> Any:
     """A start under concurrency keys."""
-    return start(number, concurrency=keys or ("k",), **more)
+    return start(number, function, concurrency=keys or ("k",), **more)
 
 
 async def finish(well: Well, claimed: Claimed, **more: Any) -> list[str]:
@@ -127,6 +127,28 @@ async def test_a_key_that_two_functions_share(well: Well) -> None:
     row = await well.store.run(run_id(2))
     assert row is not None
     assert row.blocked_on == "shared"
+
+
+async def test_each_function_has_its_own_limit_of_a_shared_key(well: Well) -> None:
+    """Of two functions that share a key, each run is held to its own function's limit, whichever is looked at first."""
+    limits = (Limit("f", 3), Limit("g", 1))
+    await well.start(*(keyed(number, function="fgfgf"[number - 1]) for number in range(1, 6)))
+    assert await well.claimed(limits=limits) == [run_id(1), run_id(3), run_id(5)]
+    assert await well.store.key_holders("k") == [run_id(1), run_id(3), run_id(5)]
+    await well.start(*(keyed(number, "l", function="gfgff"[number - 6]) for number in range(6, 11)))
+    assert await well.claimed(limits=limits) == [run_id(6), run_id(7), run_id(9)]
+
+
+async def test_each_function_has_its_own_limit_of_a_shared_second_key(well: Well) -> None:
+    """The same where the key is one function's first and the other's second, and where leases were there before."""
+    limits = (Limit("f", 2), Limit("g", 9, 4))
+    starts = [keyed(number) for number in (1, 2, 3)] + [start(number, "g", concurrency=("own", "k")) for number in (4, 5, 6)]
+    await well.start(*starts[:1])
+    assert await well.claimed(limits=limits) == [run_id(1)]
+    await well.start(*starts[1:])
+    assert await well.claimed(limits=limits) == [run_id(2), run_id(4), run_id(5)]
+    blocked = [await well.store.run(run_id(number)) for number in (3, 6)]
+    assert [one.blocked_on for one in blocked if one is not None] == ["k", "k"]
 
 
 @pytest.mark.parametrize("limits", [(), (Limit("f", 0),), (Limit("g", 1),)])

@@ -123,13 +123,13 @@ async def test_what_a_pause_holds_is_neither_due_nor_overdue(registered: Well) -
     await well.start(start(2), start(3, due=T0 + 60 * SECOND))
     well.later(5)
     due = await well.store.stats(well.now)
-    assert (due.functions[0].paused, due.functions[0].revision_due, due.timers_overdue) == (0, (("r1", 2, 1),), 1)
+    assert (due.functions[0].paused, due.functions[0].revision_due, len(due.overdue)) == (0, (("r1", 2, 1),), 1)
     await well.store.pause(PAUSE)
     for _ in range(2):
         stats = await well.store.stats(well.now)
         (held,) = stats.functions
         assert (held.paused, held.queued_due, held.queued_later, held.oldest_due_age) == (2, 0, 1, 0)
-        assert (held.revision_due, stats.timers_overdue) == ((("r1", 0, 1),), 0)
+        assert (held.revision_due, stats.overdue) == ((("r1", 0, 1),), ())
         assert await sweep(well) == []
     await well.store.resume("f")
     await sweep(well)

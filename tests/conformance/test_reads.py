@@ -1,11 +1,11 @@
 """What people look at: runs by any filter with cursors, journals, live figures."""
 
-from conformance.build import SECOND, T0, Well, cancel, done, failed, park, run_id, start, step, turn, wait
+from conformance.build import SECOND, T0, Well, cancel, consume, done, failed, park, run_id, start, step, turn, wait
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.records import Limit, Parked, StepKind
 from stepwell.store.registry import FunctionRow, ScheduleRow
-from stepwell.store.views import FunctionStats, LimitStats, RunFilter
+from stepwell.store.views import FunctionStats, LimitStats, OverdueTimers, RunFilter
 
 
 async def listed(well: Well, **which: object) -> list[int]:
@@ -64,6 +64,55 @@ async def test_runs_by_filter(well: Well) -> None:
     assert await listed(well, created_after=T0 + 3, status=RunStatus.SLEEPING) == [3]
     assert await listed(well, created_before=T0 + 5, status=RunStatus.COMPLETED) == []
     assert await listed(well, created_before=T0 + 5, function_id="f") == [3, 1]
+
+
+async def test_a_run_whose_time_has_come_is_queued(well: Well) -> None:
+    """What slept, waited or was to be tried again is queued once its time has come, be it blocked by a limit yet or not.
+
+    Its row, every list, the live figures and the work of its revision tell so, with nothing written meanwhile.
+    """
+    limits, soon = (Limit("f", 1),), T0 + 5 * SECOND
+    more = {"concurrency": ("k",), "event_ids": ("e",)}
+    await well.start(start(1, **more), *(start(number, rerun_of=run_id(1), **more) for number in range(2, 7)))
+    held = {one.run_id: one for one in (await well.claim()).claimed}
+    parks = {
+        1: (wait("nap", StepKind.SLEEP, due=soon), park(soon, Parked.SLEEPING)),
+        2: (wait("paid", due=soon), park(soon)),
+        3: (wait("told"), park()),
+        4: (wait("again", StepKind.RUN, due=soon, attempt=1), park(soon, Parked.QUEUED)),
+        5: (wait("long", StepKind.SLEEP, due=soon + 1), park(soon + 1, Parked.SLEEPING)),
+    }
+    await well.commit(
+        turns=tuple(turn(held[run_id(number)], opens=(opened,), then=then) for number, (opened, then) in parks.items())
+    )
+
+    async def seen() -> dict[str, list[int]]:
+        live = [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SLEEPING, RunStatus.WAITING]
+        listings = [{}, {"function_id": "f"}, {"event_id": "e"}]
+        found = [{str(one): await listed(well, status=one, **more) for one in live} for more in listings]
+        rows = [await well.store.run(run_id(number)) for number in range(6, 0, -1)]
+        rows += await well.store.runs(RunFilter())
+        told = {str(one): [int(row.run_id[10:]) for row in rows if row is not None and row.status is one] for one in live}
+        assert all(one == found[0] for one in found)
+        assert told == {status: numbers * 2 for status, numbers in found[0].items()}
+        (figures,) = (await well.store.stats(well.now)).functions
+        counted = {"queued": figures.queued, "running": figures.running, "sleeping": figures.sleeping, "waiting": figures.waiting}
+        assert counted == {status: len(numbers) for status, numbers in found[0].items()}
+        assert [one.queued for one in await well.store.work(well.now)] == [figures.queued]
+        return found[0]
+
+    well.later(4.999999)
+    assert await seen() == {"queued": [4], "running": [6], "sleeping": [5, 1], "waiting": [3, 2]}
+    await well.commit(consumes=(consume(held[run_id(3)], "told"),))
+    assert await seen() == {"queued": [4, 3], "running": [6], "sleeping": [5, 1], "waiting": [2]}
+    well.later(0.000001)
+    assert await seen() == {"queued": [4, 3, 2, 1], "running": [6], "sleeping": [5], "waiting": []}
+    (figures,) = (await well.store.stats(well.now)).functions
+    assert (figures.queued_due, figures.queued_later, figures.blocked) == (4, 0, 0)
+    assert await well.claimed(limits=limits) == []
+    assert await seen() == {"queued": [4, 3, 2, 1], "running": [6], "sleeping": [5], "waiting": []}
+    (figures,) = (await well.store.stats(well.now)).functions
+    assert (figures.queued_due, figures.queued_later, figures.blocked) == (0, 0, 4)
 
 
 async def test_skipped_runs_are_listed(well: Well) -> None:
@@ -126,16 +175,35 @@ async def test_the_live_figures(well: Well) -> None:
         FunctionStats(
             "f", 3, 1, 0, 0, 6 * SECOND, (LimitStats(1, 1, 1, 5 * SECOND),), (("r1", 2, 1),), queued_due=1, queued_later=1
         ),
-        FunctionStats("g", 0, 0, 1, 1, 2 * SECOND, (), (("r1", 0, 1), ("r2", 1, 0))),
+        FunctionStats("g", 1, 0, 0, 1, 2 * SECOND, (), (("r1", 0, 1), ("r2", 1, 0)), queued_due=1),
     )
-    assert stats.timers_overdue == 1
+    assert stats.overdue == (OverdueTimers("g", (0, 0), 1),)
     assert [one.runner_id for one in stats.runners] == ["A", "B"]
+
+
+async def test_overdue_timers_tell_how_full_their_keys_are(well: Well) -> None:
+    """Timers past due by more than a second are counted with the leases under their keys, until a claim blocks them."""
+    limits, soon = (Limit("f", 2, 2), Limit("g", 2)), T0 + 5 * SECOND
+    keys: list[tuple[str, ...]] = [("k", "x"), ("k", "x"), ("k",), ("l",), ()]
+    await well.start(*(start(number, "f", concurrency=own) for number, own in enumerate(keys, 1)))
+    asleep = (await well.claim()).claimed
+    nap = wait("nap", StepKind.SLEEP, due=soon)
+    await well.commit(turns=tuple(turn(one, opens=(nap,), then=park(soon, Parked.SLEEPING)) for one in asleep))
+    await well.start(start(6, "g", concurrency=("k",)), start(7, "f", concurrency=("k", "x")), start(8, "g"))
+    assert len(await well.claimed(limits=limits)) == 3
+    well.later(5.999999)
+    assert (await well.store.stats(well.now)).overdue == ()
+    well.later(0.000001)
+    found = (OverdueTimers("f", (0, 0), 2), OverdueTimers("f", (2, 0), 1), OverdueTimers("f", (2, 1), 2))
+    assert (await well.store.stats(well.now)).overdue == found
+    assert await well.claimed(limits=limits) == [run_id(4), run_id(5)]
+    assert (await well.store.stats(well.now)).overdue == ()
 
 
 async def test_figures_of_an_empty_well(well: Well) -> None:
     """An empty well has no figures but its live runners."""
     stats = await well.store.stats(well.now)
-    assert (stats.functions, stats.timers_overdue) == ((), 0)
+    assert (stats.functions, stats.overdue) == ((), ())
     well.later(60)
     assert (await well.store.stats(well.now)).runners == ()
 

@@ -102,7 +102,7 @@ async def test_work_counts_live_runs(well: Well) -> None:
     await well.commit(turns=(asleep,))
     assert (await well.store.work(well.now))[0] == RevisionWork("f", "r1", "p", 2, 1, 0, 0, T0 + 5 * SECOND)
     well.later(6)
-    assert (await well.store.work())[0] == RevisionWork("f", "r1", "p", 2, 1, 1, 0, T0 + 7 * SECOND)
+    assert (await well.store.work())[0] == RevisionWork("f", "r1", "p", 2, 2, 1, 0, T0 + 7 * SECOND)
 
 
 async def test_work_of_an_ended_or_endless_run(well: Well) -> None:

@@ -355,7 +355,7 @@ class Wells(RuleBasedStateMachine):
             both(lambda store, one=row.run_id: store.run(one))
             both(lambda store, one=row.run_id: store.steps(one), lambda found: sorted(found, key=repr))
             both(lambda store, one=row.run_id: store.attempts_between(one))
-        both(lambda store: store.stats(self.pair.now), lambda stats: (stats.functions, stats.runners, stats.timers_overdue))
+        both(lambda store: store.stats(self.pair.now), lambda stats: (stats.functions, stats.runners, stats.overdue))
 
     def _read_all(self) -> None:
         """All the other reading verbs."""

@@ -160,16 +160,17 @@ CASES: dict[str, list[Case]] = {
     "StepwellStoreSlow": [
         Case(
             {
-                'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="0.1"}': counter(10),
-                'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="0.5"}': counter(100),
+                'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="0.25"}': counter(10),
+                'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="1.0"}': counter(100),
                 'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="+Inf"}': counter(100),
             },
             "30m",
-            ({**SHOP, "op": "commit"}, "495.6ms"),
+            ({**SHOP, "op": "commit"}, "991.7ms"),
         ),
         Case(
             {
-                'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="0.1"}': counter(100),
+                'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="0.1"}': counter(0),
+                'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="0.25"}': counter(100),
                 'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="+Inf"}': counter(100),
             },
             "30m",

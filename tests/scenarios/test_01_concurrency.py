@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 import stepwell
-from stepwell import Concurrency, Context, Event
+from stepwell import Backoff, Concurrency, Context, Event
 from stepwell.decorator import Function
 from stepwell.engine.run import RunStatus
 from stepwell.testing import Durable
+from stepwell.why import Around, Why, waiting_for
 
 
 class Gate:
@@ -98,6 +99,52 @@ async def test_sleeping_runs_hold_no_slot(durable: Durable) -> None:
     assert await statuses(durable, naps) == [RunStatus.SLEEPING] * 3
     await durable.advance(timedelta(hours=1))
     assert await statuses(durable, naps) == [RunStatus.COMPLETED] * 3
+
+
+async def test_a_run_that_a_limit_holds_back_after_its_sleep_is_queued(durable: Durable) -> None:
+    """Once its sleep is over, its retry is due or its event has come, a run waits for a slot of its limit: it is queued, and blocked."""
+    gate = Gate()
+    tries: list[int] = []
+
+    def refuse() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionError("no answer")
+
+    @stepwell.function(
+        id="rests",
+        triggers=[stepwell.on_event("rests")],
+        concurrency=1,
+        backoff=Backoff(strategy="fixed", base="1h", jitter=0),
+    )
+    async def rests(ctx: Context) -> None:
+        match ctx.event.data["how"]:
+            case "sleep":
+                await ctx.step.sleep("nap", "1h")
+            case "wait":
+                await ctx.step.wait_for_event("told", event="tell", timeout="9h")
+            case "retry":
+                await ctx.step.run("refuse", refuse)
+            case _:
+                await ctx.step.run("hold", gate.hold, "all")
+
+    await durable.serve(rests)
+    runs = [await durable.send(rests, Event(name="rests", data={"how": how})) for how in ("sleep", "wait", "retry", "hold")]
+    assert [await run.status() for run in runs] == [RunStatus.SLEEPING, RunStatus.WAITING, RunStatus.QUEUED, RunStatus.RUNNING]
+    await durable.advance(timedelta(hours=1))
+    await durable.send_event(Event(name="tell"))
+    assert await statuses(durable, rests) == [RunStatus.QUEUED] * 3 + [RunStatus.RUNNING]
+    for run in runs[:3]:
+        row = await run.row()
+        found = waiting_for(row, durable.clock.now(), Around(holders=(runs[3].run_id,), limit=1))
+        assert found is not None
+        assert found.sentence == f"blocked by the function's concurrency limit: 1/1 in use by run {runs[3].run_id}"
+        assert (found.kind, found.since, found.next) == (Why.LIMIT, row.due, "it goes on when one of them ends, sleeps or waits")
+    (figures,) = (await durable.store.stats(durable.clock.now())).functions
+    assert (figures.queued, figures.running, figures.sleeping, figures.waiting, figures.blocked) == (3, 1, 0, 0, 3)
+    gate.open.set()
+    await durable.settle()
+    assert await statuses(durable, rests) == [RunStatus.COMPLETED] * 4
 
 
 async def test_a_crash_frees_the_slot(durable: Durable) -> None:

@@ -81,6 +81,43 @@ async def test_every_live_run_says_what_it_waits_for(durable: Durable) -> None:
         assert (told["until"] is None) == (name == "busy"), told
 
 
+async def test_what_a_limit_holds_back_after_its_rest_is_queued(durable: Durable) -> None:
+    """A run whose sleep is over or whose retry is due, and that a limit holds back, is QUEUED everywhere; so is that step of it."""
+
+    async def boom() -> None:
+        raise RuntimeError("no luck")
+
+    @stepwell.function(
+        id="pack", triggers=[stepwell.on_event("pack")], concurrency=1, backoff=Backoff(strategy="fixed", base="1h", jitter=0)
+    )
+    async def pack(ctx: Context) -> None:
+        match ctx.event.data["how"]:
+            case "sleep":
+                await ctx.step.sleep("nap", "1h")
+            case "retry":
+                await ctx.step.run("boom", boom)
+            case _:
+                await ctx.step.run("hold", asyncio.Event().wait)
+
+    runs = [await durable.send(pack, Event(name="pack", data={"how": how})) for how in ("sleep", "retry", "hold")]
+    async with looking(durable) as client:
+
+        async def told(path: str) -> list[str]:
+            return sorted(one["status"] for one in (await client.get(path)).json()["data"])
+
+        steps = [f"/v1/runs/{run.run_id}/steps" for run in runs[:2]]
+        assert await told("/v1/runs") == ["QUEUED", "RUNNING", "SLEEPING"]
+        assert [await told(path) for path in steps] == [["SLEEPING"], ["RETRYING"]]
+        await durable.advance(timedelta(hours=1))
+        assert await told("/v1/runs") == ["QUEUED", "QUEUED", "RUNNING"]
+        assert await told("/v1/runs?status=SLEEPING") == []
+        assert [await told(path) for path in steps] == [["QUEUED"], ["QUEUED"]]
+        for run in runs[:2]:
+            seen = (await client.get(f"/v1/runs/{run.run_id}")).json()["data"]
+            assert (seen["status"], seen["waiting_for"]["kind"]) == ("QUEUED", "limit")
+            assert seen["waiting_for"]["sentence"].endswith(f"1/1 in use by run {runs[2].run_id}")
+
+
 async def test_steps_attempts_and_errors(durable: Durable) -> None:
     """A run's steps are shown with their tries and errors, and an ended run with its output or error."""
 

@@ -10,6 +10,9 @@ import stepwell
 from stepwell import Backoff, Context, Event, RetryAfterError
 from stepwell.engine.run import RunStatus
 from stepwell.testing import Durable
+from stepwell.worker import WorkerOptions
+
+OWN = 'namespace="default"'
 
 
 def figures(durable: Durable, name: str) -> dict[str, float]:
@@ -146,3 +149,34 @@ async def test_ticks_and_their_lag(durable: Durable) -> None:
     assert figures(durable, "cron_ticks_total") == {'function="f",outcome="fired"': 2}
     assert figures(durable, "cron_lag_seconds_count") == {'function="f"': 2}
     assert figures(durable, "runs_created_total") == {'function="f",trigger="cron"': 2}
+
+
+@pytest.mark.parametrize("slots", [1, 5])
+async def test_a_timer_that_a_limit_holds_back_is_not_late(durable: Durable, slots: int) -> None:
+    """What sleeps under a full limit, be the runner full too or not, is no late timer; one that nobody looks after in time is."""
+    gate = asyncio.Event()
+
+    @stepwell.function(id="f", triggers=[stepwell.on_event("go")], concurrency=1)
+    async def f(ctx: Context) -> None:
+        if ctx.event.data["how"] == "hold":
+            await ctx.step.run("hold", gate.wait)
+        else:
+            await ctx.step.sleep("nap", ctx.event.data["how"])
+
+    durable.options = WorkerOptions(slots=slots)
+    held = [await durable.send(f, Event(name="go", data={"how": how})) for how in ("1h", "2h")]
+    await durable.send(f, Event(name="go", data={"how": "hold"}))
+    await durable.advance(timedelta(hours=3))
+    assert [await run.status() for run in held] == [RunStatus.QUEUED] * 2
+    gate.set()
+    await durable.settle()
+    assert [await run.status() for run in held] == [RunStatus.COMPLETED] * 2
+    assert figures(durable, "timer_lateness_seconds_count") == {}
+    await durable.send(f, Event(name="go", data={"how": "1h"}))
+    await durable.advance(timedelta(hours=1))
+    assert figures(durable, "timer_lateness_seconds_count") == {OWN: 1}
+    assert figures(durable, "timer_lateness_seconds_sum") == {}
+    await durable.send(f, Event(name="go", data={"how": "1h"}))
+    await durable.clock.advance_to(durable.clock.now() + 3_607_000_000)
+    await durable.settle()
+    assert figures(durable, "timer_lateness_seconds_sum") == {OWN: 7}

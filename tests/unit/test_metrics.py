@@ -7,7 +7,9 @@ import threading
 import time
 import timeit
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +23,15 @@ from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import StoreError, StoreUnavailable
 from stepwell.metrics import Metrics, figures, process
-from stepwell.metrics.catalogue import CATALOGUE, By, Type
+from stepwell.metrics.catalogue import (
+    CATALOGUE,
+    RECOVERY_SECONDS,
+    RUN_QUEUE_WAIT,
+    STORE_OPERATION,
+    TIMER_LATENESS,
+    By,
+    Type,
+)
 from stepwell.metrics.collector import written
 from stepwell.metrics.figures import GATEWAYS, by_scope, slots_of
 from stepwell.metrics.timed_store import failure_class, timed
@@ -30,7 +40,7 @@ from stepwell.settings import MetricSettings
 from stepwell.spec.function import Concurrency, CronTrigger, EventTrigger, FunctionSpec
 from stepwell.store.protocol import Store
 from stepwell.store.records import TickOutcome, TriggerKind
-from stepwell.store.views import FunctionStats, LimitStats, RunnerRow, Stats, Violation
+from stepwell.store.views import FunctionStats, LimitStats, OverdueTimers, RunnerRow, Stats, Violation
 
 GOLDEN = Path(__file__).parent / "metrics.golden"
 ORDERS = FunctionSpec(id="orders", triggers=[EventTrigger(event="order/created")], concurrency=[Concurrency(limit=10)])
@@ -48,7 +58,7 @@ STATS = Stats(
         FunctionStats("mail", running=2),
     ),
     runners=RUNNERS,
-    timers_overdue=1,
+    overdue=(OverdueTimers("mail", (0, 0), 1),),
     next_ticks=(("nightly", 7_000_000),),
     oldest_xmin_age=2_000_000,
     dead_tuples=(("queue", 12),),
@@ -160,6 +170,15 @@ def test_names_have_units_and_say_what_they_are() -> None:
     assert "_created" not in "".join(re.findall(r"^stepwell_\w+_created\b", everything().render()[0].decode(), re.MULTILINE))
 
 
+def test_bounds_lie_where_alerts_look_and_quantiles_are_near() -> None:
+    """A threshold of an alert on a histogram is one of its bounds, and up to an hour no bound is twelve times the one before."""
+    thresholds = {RUN_QUEUE_WAIT: 5.0, STORE_OPERATION: 0.25, TIMER_LATENESS: 1.0, RECOVERY_SECONDS: 32.0}
+    assert all(threshold in metric.buckets for metric, threshold in thresholds.items())
+    for one in CATALOGUE:
+        assert all(before < after for before, after in pairwise(one.buckets))
+        assert all(after <= 12 * before for before, after in pairwise(one.buckets) if after <= 3600)
+
+
 def test_a_function_with_an_event_trigger_and_one_limit_has_at_most_60_series() -> None:
     """Counters and gauges of one function fit the budget, and each histogram has eight buckets at most."""
     metrics = everything()
@@ -181,7 +200,7 @@ def test_five_hundred_functions_fit_the_budget() -> None:
     metrics = Metrics("dev")
     specs = [ORDERS.model_copy(update={"id": f"f{number}"}) for number in range(500)]
     metrics.keep(specs)
-    metrics.figures.show(Stats(0, tuple(FunctionStats(spec.id, revision_due=(("r1", 0, 0),)) for spec in specs), (), 0))
+    metrics.figures.show(Stats(0, tuple(FunctionStats(spec.id, revision_due=(("r1", 0, 0),)) for spec in specs), (), ()))
     for spec in specs:
         metrics.of(spec.id).step_done(0.1, "ok")
         metrics.of(spec.id).finished(RunStatus.COMPLETED, 1.0)
@@ -244,7 +263,7 @@ def test_a_function_that_goes_takes_its_series_with_it() -> None:
     metrics = everything()
     one = metrics.of("orders")
     before = metrics.shelf.size
-    metrics.figures.show(Stats(0, (), (), 0))
+    metrics.figures.show(Stats(0, (), (), ()))
     metrics.keep([NIGHTLY])
     one.memoized.inc()
     assert not [sample for sample in lines(metrics) if 'function="orders"' in sample]
@@ -446,6 +465,19 @@ def test_inngests_names_are_a_switch() -> None:
 # --- what only the store knows ---
 
 
+def test_a_timer_behind_a_full_limit_is_not_overdue() -> None:
+    """Of timers past due those count whose limits have room, or that have none; a full one holds the others back."""
+    metrics = everything()
+    for in_use, function_id, shown in (
+        ((9, 0), "orders", 2),
+        ((10, 0), "orders", 0),
+        ((11, 3), "orders", 0),
+        ((99, 99), "mail", 2),
+    ):
+        metrics.figures.show(replace(STATS, overdue=(OverdueTimers(function_id, in_use, 2),)))
+        assert lines(metrics, "stepwell_timers_overdue") == {'stepwell_timers_overdue{namespace="shop"}': shown}
+
+
 def test_the_stores_figures_are_shown_for_every_function() -> None:
     """Live runs, queue, limits and slots come from the last look; idle functions are there with zeros."""
     found = everything().render()[0].decode()
@@ -510,7 +542,7 @@ async def test_one_gateway_of_a_well_shows_its_figures() -> None:
         live = sorted(leases)[expired:]
         shown = tuple(RunnerRow(one, (GATEWAYS,), (), 0, 2000, draining=False) for one in live)
         for metrics in (ours, theirs):
-            metrics.figures.show(Stats(1000, STATS.functions, (*RUNNERS, *shown), 1))
+            metrics.figures.show(Stats(1000, STATS.functions, (*RUNNERS, *shown), ()))
         assert [bool(lines(one, "stepwell_runs{")) for one in (ours, theirs)] == [not expired, bool(expired)]
 
 

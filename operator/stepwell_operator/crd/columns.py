@@ -26,7 +26,12 @@ FUNCTION_COLUMNS = [
     _column("Revision", "string", ".status.currentRevision", "The revision on which new runs begin."),
     _column("Replicas", "integer", ".status.readyReplicas", "How many runners are ready."),
     _column("Active", "integer", ".status.runs.active", "Runs that have not ended; rounded."),
-    _column("Queued", "integer", ".status.runs.queued", "Runs that have not begun; rounded."),
+    _column(
+        "Queued",
+        "integer",
+        ".status.runs.queued",
+        "Runs that wait for a runner, a slot of a limit, their time or another try; rounded.",
+    ),
     _column("Suspended", "string", _condition("Suspended", "status"), "Whether new runs are held back."),
     AGE,
     # A column of type `date` shows `<invalid>` for an instant to come.

@@ -65,7 +65,7 @@ class Runs(Option):
     active: Count | None = None
     """Runs that have not ended."""
     queued: Count | None = None
-    """Runs that have not begun."""
+    """Runs that wait for a runner, a slot of a limit, their time or another try; no longer asleep, waiting for nothing else."""
     due: Count | None = None
     """Runs that wait for a runner now."""
 

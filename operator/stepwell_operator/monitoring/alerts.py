@@ -174,7 +174,7 @@ ALERTS: tuple[Alert, ...] = (
         f"max by (namespace) ({m.TIMERS_OVERDUE}) > 0",
         "5m",
         "Sleeping runs in {{ $labels.namespace }} aren't woken",
-        "{{ $value }} runs slept or waited until a time that has passed, and no runner takes them.",
+        "{{ $value }} runs slept or waited until a time that has passed, and no runner takes them though no limit is full.",
         "runners",
     ),
     Alert(

@@ -33,6 +33,9 @@ def _p99(metric: Metric, by: str, where: str = FN) -> Ask:
 
 
 FINISHED_WELL = f'{FN}, status="completed"'
+LIMIT_SHARE = f"topk(10, max by ({EACH}, scope) ({m.CONCURRENCY_IN_USE}{{{FN}}} / {m.CONCURRENCY_LIMIT}{{{FN}}}))"
+SLOTS_USED = f'{FN}, state="used"'
+SLOT_SHARE = f"topk(10, {_now(m.RUNNER_SLOTS, EACH, SLOTS_USED)} / {_now(m.RUNNER_SLOTS, EACH)})"
 RETRY_RATIO = f"{_rate(m.STEP_RETRIES, EACH)} / {_rate(m.STEP_ATTEMPTS, EACH)}"
 
 OVERVIEW = Board(
@@ -95,11 +98,9 @@ FUNCTION = Board(
         Panel("Retries", "By reason.", (Ask(_rate(m.STEP_RETRIES, "reason"), "{{reason}}"),), "ops"),
         Panel(
             "In use against limit",
-            "Leases under each scope, and the limit.",
-            (
-                Ask(_now(m.CONCURRENCY_IN_USE, "scope", how="max"), "{{scope}} in use"),
-                Ask(_now(m.CONCURRENCY_LIMIT, "scope", how="max"), "{{scope}} limit"),
-            ),
+            "The share of each limit that leases use, by scope; of many functions the ten fullest.",
+            (Ask(LIMIT_SHARE, "{{function}} {{scope}}"),),
+            "percentunit",
         ),
         Panel(
             "Backlog",
@@ -145,14 +146,10 @@ RETRIES = Board(
         ),
         Panel("Wait for the next attempt", "From a failed attempt to the next.", _quantiles(m.STEP_RETRY_WAIT), "s"),
         Panel(
-            "Limit",
-            "By function and scope.",
-            (Ask(_now(m.CONCURRENCY_LIMIT, "function, scope", how="max"), "{{function}} {{scope}}"),),
-        ),
-        Panel(
-            "In use",
-            "Of a keyed limit: under the fullest key.",
-            (Ask(_now(m.CONCURRENCY_IN_USE, "function, scope", how="max"), "{{function}} {{scope}}"),),
+            "Fullest limits",
+            "The share of each limit that is in use (keyed: under its fullest key); what stays at 100 % is the bottleneck.",
+            (Ask(LIMIT_SHARE, "{{function}} {{scope}}"),),
+            "percentunit",
         ),
         Panel(
             "Held back",
@@ -166,10 +163,21 @@ RETRIES = Board(
             "s",
         ),
         Panel(
+            "In use",
+            "Of a keyed limit: under the fullest key.",
+            (Ask(_now(m.CONCURRENCY_IN_USE, "function, scope", how="max"), "{{function}} {{scope}}"),),
+        ),
+        Panel(
+            "Limit",
+            "By function and scope.",
+            (Ask(_now(m.CONCURRENCY_LIMIT, "function, scope", how="max"), "{{function}} {{scope}}"),),
+        ),
+        Panel(
             "The ten that retry most",
             "Retries in the time shown.",
             (Ask(f"topk(10, sum by ({EACH}) (increase({m.STEP_RETRIES}{{{FN}}}[$__range])))"),),
             kind="table",
+            width=24,
         ),
     ),
 )
@@ -181,8 +189,9 @@ RUNNERS = Board(
     (
         Panel(
             "Slots",
-            "Used and free, by function; a shared pool counts for each.",
-            (Ask(_now(m.RUNNER_SLOTS, "function, state"), "{{function}} {{state}}"),),
+            "Used of all that the function's runners have, the ten fullest; a shared pool counts for each of its functions.",
+            (Ask(SLOT_SHARE, "{{function}}"),),
+            "percentunit",
         ),
         Panel("Claims", "A second.", (Ask(_rate(m.CLAIMS, "function"), "{{function}}"),), "ops"),
         Panel(
@@ -206,9 +215,16 @@ RUNNERS = Board(
             "s",
         ),
         Panel(
-            "Timers overdue", "By more than a second.", (Ask(_now(m.TIMERS_OVERDUE, "namespace", NS, "max"), "{{namespace}}"),)
+            "Timers overdue",
+            "By more than a second, though no limit holds them back.",
+            (Ask(_now(m.TIMERS_OVERDUE, "namespace", NS, "max"), "{{namespace}}"),),
         ),
-        Panel("Lateness of timers", "Of those that fired.", _quantiles(m.TIMER_LATENESS, NS), "s"),
+        Panel(
+            "Lateness of timers",
+            "Of those that fired and that no limit and no lack of slots held back.",
+            _quantiles(m.TIMER_LATENESS, NS),
+            "s",
+        ),
         Panel(
             "Spans lost",
             "Of runners that send traces: no room in the queue, or refused by the collector.",

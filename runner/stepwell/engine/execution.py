@@ -87,6 +87,8 @@ class Execution:
         self.wrote_at = self.began
         self.parked_at = self.began
         self.leased_at = self.began
+        self.held_until = 0
+        """Until when a limit, a pause or a lack of slots held the run back although it was due; 0: nothing did."""
         self._writing = False
         self._then: Park | End | None = None
         self._in_write: Unwritten | None = None
@@ -272,7 +274,8 @@ class Execution:
             wait = self.journal.waits[key]
             if wait.kind is StepKind.SLEEP:
                 row = time_over(wait, now)
-                self.deps.timer_fired((now - wait.due) / 1e6)
+                if wait.due > self.held_until:
+                    self.deps.timer_fired((now - wait.due) / 1e6)
                 self.remember(row)
                 self.branches.hand_over(key, row)
             elif wait.kind is not StepKind.RUN:
@@ -405,8 +408,9 @@ class Execution:
 
     # --- news ---
 
-    def resume(self, claimed: Claimed) -> None:
+    def resume(self, claimed: Claimed, held_until: int = 0) -> None:
         """The warm execution got its lease again."""
+        self.held_until = held_until
         self.claimed = claimed
         self.epoch = claimed.epoch
         self.leased = True

@@ -10,7 +10,8 @@
        ▼          └──▶ cancelled ◀────┘
     skipped            (also straight from queued)
 
-A run that waits for a retry is `queued` with a due time in the future.
+A run that waits for a retry is `queued` with a due time in the future. The arrow from sleeping and waiting to queued is passed by
+time alone: nothing is written then, and whoever reads the row tells it by its due time (`at_rest`).
 """
 
 from enum import StrEnum
@@ -54,6 +55,14 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.SKIPPED: frozenset(),
 }
 """Every legal change of a run's status; a run begins as queued or as skipped."""
+
+
+RESTING = frozenset({RunStatus.SLEEPING, RunStatus.WAITING})
+
+
+def at_rest(parked: RunStatus, *, is_due: bool) -> RunStatus:
+    """What a run that was parked so is doing: once its time has come it is queued, whatever it slept or waited for."""
+    return RunStatus.QUEUED if is_due and parked in RESTING else parked
 
 
 def may_become(before: RunStatus, after: RunStatus) -> bool:

@@ -149,12 +149,15 @@ class FailedAttempt(Document):
 
 
 class StepDocument(Document):
-    """A step: recorded, or open. `CODE` with an empty id stands for the code between steps, and its failed tries."""
+    """A step: recorded, or open (`QUEUED` once its time has come and its run has not gone on yet).
+
+    `CODE` with an empty id stands for the code between steps, and its failed tries.
+    """
 
     id: str
     occurrence: int
     kind: Literal["RUN", "SLEEP", "EVENT", "INVOKE", "SEND_EVENT", "SIGNAL", "SEND_SIGNAL", "CODE"]
-    status: Literal["COMPLETED", "FAILED", "RETRIED", "RETRYING", "SLEEPING", "WAITING"]
+    status: Literal["COMPLETED", "FAILED", "RETRIED", "QUEUED", "RETRYING", "SLEEPING", "WAITING"]
     output: Any
     error: Any
     attempts: int

@@ -60,8 +60,10 @@ async def get_steps(run_id: str, well: OneWell) -> Response:
     between = await well.store.attempts_between(run_id)
     if between is not None:
         views.append(step_view(between))
-    views += [open_view(wait) for wait in run.waits if wait.kind is not StepKind.CANCEL]
-    return answer(views, well.clock.now())
+    now, queued = well.clock.now(), run.status is RunStatus.QUEUED
+    open_waits = [wait for wait in run.waits if wait.kind is not StepKind.CANCEL]
+    views += [open_view(wait, is_due=queued and wait.due <= now) for wait in open_waits]
+    return answer(views, now)
 
 
 async def list_events(

@@ -94,14 +94,14 @@ def step_view(recorded: RecordedStep) -> dict[str, Any]:
     }
 
 
-def open_view(wait: Wait) -> dict[str, Any]:
-    """A step that is not there yet: it sleeps, waits, or is to be tried again."""
+def open_view(wait: Wait, *, is_due: bool) -> dict[str, Any]:
+    """A step that is not there yet: it sleeps, waits or is to be tried again. `is_due`: that is over, its run has to go on."""
     statuses = {StepKind.RUN: "RETRYING", StepKind.SLEEP: "SLEEPING"}
     return {
         "id": wait.step_id,
         "occurrence": wait.occurrence,
         "kind": wait.kind.name,
-        "status": statuses.get(wait.kind, "WAITING"),
+        "status": "QUEUED" if is_due else statuses.get(wait.kind, "WAITING"),
         "output": None,
         "error": _json(wait.detail) if wait.kind is StepKind.RUN else None,
         "attempts": wait.attempt,

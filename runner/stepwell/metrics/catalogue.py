@@ -84,14 +84,18 @@ class Metric:
         return f"{self.name}_sum"
 
 
-FAST = (0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 10.0)
-WAITS = (0.01, 0.1, 1.0, 5.0, 60.0, 600.0, 3600.0)
-LONG = (0.05, 0.5, 5.0, 60.0, 600.0, 3600.0, 86400.0)
+FAST = (0.005, 0.02, 0.1, 0.25, 1.0, 2.5, 10.0)
+"""With bounds where a store is slow (StepwellStoreSlow) and where a timer is late (G9)."""
+WAITS = (0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 600.0)
+"""Close above the 5 s of StepwellRunStartLatencyBurn; what waits for longer than ten minutes has a gauge of its age."""
+LONG = (0.05, 0.5, 5.0, 30.0, 300.0, 3600.0, 86400.0)
+PAUSES = (0.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
+"""From retries at once to the longest wait of the table that `backoff` has if left out, which begins with 15 s."""
 TAKEOVERS = (1.0, 5.0, 10.0, 20.0, 32.0, 60.0, 300.0)
 """With a bound where a lease of 30 s and the two seconds for its sweep end."""
 TINY = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01)
 RECONCILES = (0.005, 0.02, 0.1, 0.5, 2.5, 10.0, 60.0)
-"""Seven bounds each: with the infinite one a histogram has eight buckets."""
+"""Seven bounds each: with the infinite one a histogram has eight buckets. A quantile is an estimate between two of them."""
 
 _FUNCTION = Label("function")
 _STEP = Label("step")
@@ -153,7 +157,12 @@ RUNS_PARKED = _counter(
     (_FUNCTION,),
     "Runs failed because they killed their runner five times without progress (G14)",
 )
-RUNS = _gauge("runs", By.STORE, (_FUNCTION, Label("status", ("queued", "running", "sleeping", "waiting"))), "Live runs")
+RUNS = _gauge(
+    "runs",
+    By.STORE,
+    (_FUNCTION, Label("status", ("queued", "running", "sleeping", "waiting"))),
+    "Live runs; queued once their time has come",
+)
 PAUSED_RUNS = _gauge("paused_runs", By.STORE, (_FUNCTION,), "Live runs held by a pause; not due while it lasts")
 RUN_QUEUE_WAIT = _histogram("run_queue_wait_seconds", By.EXECUTION, (_FUNCTION,), "Time from due to claimed", WAITS)
 RUN_DURATION = _histogram("run_duration_seconds", By.DISPATCH, (_FUNCTION, _STATUS), "Time from created to ended", LONG)
@@ -180,7 +189,7 @@ STEP_RETRIES = _counter(
     "Attempts that were followed by another",
 )
 STEP_RETRY_WAIT = _histogram(
-    "step_retry_wait_seconds", By.EXECUTION, (_FUNCTION,), "Wait between a failed attempt and the next", LONG
+    "step_retry_wait_seconds", By.EXECUTION, (_FUNCTION,), "Wait between a failed attempt and the next", PAUSES
 )
 STEP_RETRY_LOST = _counter(
     "step_retry_lost_seconds_total",
@@ -233,8 +242,16 @@ LOOP_BLOCKED = _counter(
 
 # --- timers and cron ---
 
-TIMERS_OVERDUE = _gauge("timers_overdue", By.STORE, (), "Timers more than 1 s past due (G9)")
-TIMER_LATENESS = _histogram("timer_lateness_seconds", By.EXECUTION, (), "Lateness of the timers that fired", FAST)
+TIMERS_OVERDUE = _gauge(
+    "timers_overdue", By.STORE, (), "Timers more than 1 s past due (G9), but for those that a limit or a pause holds back"
+)
+TIMER_LATENESS = _histogram(
+    "timer_lateness_seconds",
+    By.EXECUTION,
+    (),
+    "Lateness of the timers that fired, but for those that a limit, a pause or a lack of slots held back",
+    FAST,
+)
 CRON_TICKS = _counter(
     "cron_ticks_total",
     By.CRON,

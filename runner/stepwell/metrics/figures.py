@@ -6,7 +6,7 @@ that died, is out of it a minute later.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -20,7 +20,7 @@ from stepwell.metrics.collector import Family
 from stepwell.metrics.function import FunctionMetrics
 from stepwell.spec.function import Concurrency
 from stepwell.store.protocol import Store
-from stepwell.store.views import FunctionStats, LimitStats, RunnerRow, Stats
+from stepwell.store.views import FunctionStats, LimitStats, OverdueTimers, RunnerRow, Stats
 
 CACHE = 5_000_000
 STALE = 60_000_000
@@ -118,17 +118,24 @@ class StoreFigures:
         for function_id, (used, free) in slots_of([one for one in stats.runners if one.expires > stats.now], busy).items():
             yield names.RUNNER_SLOTS, (function_id, "used"), used
             yield names.RUNNER_SLOTS, (function_id, "free"), free
-        yield names.TIMERS_OVERDUE, (), stats.timers_overdue
+        yield names.TIMERS_OVERDUE, (), sum(one.runs for one in stats.overdue if not self._held_back(one))
         for function_id, due in stats.next_ticks:
             yield names.CRON_NEXT, (function_id,), due / 1e6
         yield names.STORE_OLDEST_XMIN_AGE, (), stats.oldest_xmin_age / 1e6
         for table, count in stats.dead_tuples:
             yield names.STORE_DEAD_TUPLES, (table,), count
 
+    def _rules(self, function_id: str) -> Sequence[Concurrency]:
+        known = self._functions.get(function_id)
+        return known.spec.concurrency if known is not None and known.spec is not None else ()
+
+    def _held_back(self, timers: OverdueTimers) -> bool:
+        """Whether a limit of theirs is full that no claim has seen yet: a runner whose slots are full makes none."""
+        rules = self._rules(timers.function_id)
+        return any(in_use >= rule.limit for in_use, rule in zip(timers.in_use, rules, strict=False))
+
     def _concurrency(self, one: FunctionStats) -> Iterator[Sample]:
-        known = self._functions.get(one.function_id)
-        rules = known.spec.concurrency if known is not None and known.spec is not None else ()
-        for scope, (limit, found) in by_scope(rules, one.limits).items():
+        for scope, (limit, found) in by_scope(self._rules(one.function_id), one.limits).items():
             own = (one.function_id, scope)
             yield names.CONCURRENCY_LIMIT, own, limit
             yield names.CONCURRENCY_IN_USE, own, found.in_use

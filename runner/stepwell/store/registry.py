@@ -38,8 +38,9 @@ class RevisionRow:
 class RevisionWork:
     """The live runs of one function and revision in one pool.
 
-    `live` counts all of them. `queued` are neither leased nor asleep nor waiting (retries and blocked ones too), `due` could be
-    claimed now, `running` are leased; `next_due` is the earliest later instant at which one falls due, None if none does.
+    `live` counts all of them. `queued` are neither leased nor asleep nor waiting: retries too, blocked ones, and those whose
+    sleep or wait is over; `due` could be claimed now, `running` are leased; `next_due` is the earliest later instant at which one
+    falls due, None if none does.
     """
 
     function_id: str

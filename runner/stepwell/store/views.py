@@ -135,13 +135,25 @@ class RunnerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OverdueTimers:
+    """So many runs whose sleep or wait is over for more than a second, and that nobody has claimed or blocked.
+
+    `in_use` are the unexpired leases, of any function, under their first and their second concurrency key: alike for all of them.
+    """
+
+    function_id: str
+    in_use: tuple[int, int]
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What the store knows for `/metrics`, in one look. `next_ticks` are (function, next due instant) of what has a schedule."""
 
     now: int
     functions: tuple[FunctionStats, ...]
     runners: tuple[RunnerRow, ...]
-    timers_overdue: int
+    overdue: tuple[OverdueTimers, ...]
     next_ticks: tuple[tuple[str, int], ...] = ()
     oldest_xmin_age: int = 0
     """µs since the oldest transaction began whose snapshot holds back vacuum."""

@@ -98,9 +98,9 @@ def _blocked(run: RunRow, key: str, around: Around) -> WaitingFor:
     return WaitingFor(
         Why.LIMIT,
         f"blocked by {_limit_name(key, run.function_id)}: {used}{_by(around.holders)}",
-        _since(run),
+        max(run.due or 0, _since(run)),
         None,
-        "it starts when one of them ends, sleeps or waits",
+        f"it {'starts' if run.started is None else 'goes on'} when one of them ends, sleeps or waits",
     )
 
 

@@ -68,7 +68,7 @@ order by function_id, created, revision
 -- name: work
 -- What lives, by function, revision and pool.
 select q.function_id, q.revision, q.pool, count(*) as live,
-       count(*) filter (where q.runner_id is null and q.state = 0) as queued,
+       count(*) filter (where q.runner_id is null and (q.state = 0 or q.due <= n.now)) as queued,
        count(*) filter (where q.runner_id is null and q.blocked_on is null and q.due <= n.now) as due,
        count(*) filter (where q.runner_id is not null) as running,
        min(q.due) filter (where q.runner_id is null and q.due > n.now and q.due < $2) as next_due
@@ -98,6 +98,7 @@ from well.waits where run_id = any ($1::text[]) order by run_id, opened, kind, s
 -- One run as people look at it.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
        coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.due <= coalesce($2::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as is_due,
        q.run_id is not null as live, e.status, e.ended, e.value
 from well.runs r left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = $1
 where r.run_id = $1
@@ -120,6 +121,7 @@ where q.run_id = $1 and w.word ->> 0 = $1
 -- Runs, newest first, by any of the filters.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
        coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.due <= coalesce($6::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as is_due,
        q.run_id is not null as live, e.status, e.ended, e.value
 from well.runs r left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = r.run_id
 where ($1::text is null or r.function_id = $1)
@@ -131,11 +133,13 @@ order by r.run_id desc limit $5
 -- name: runs_live
 -- Live runs of one status, newest first.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
-       q.started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state, true as live,
+       q.started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.due <= n.now as is_due, true as live,
        null::text as status, null::bigint as ended, null::bytea as value
-from well.queue q join well.runs r on r.run_id = q.run_id
-where case when $6 = 'running' then q.runner_id is not null
-           else q.runner_id is null and q.state = case $6 when 'sleeping' then 1 when 'waiting' then 2 else 0 end end
+from well.queue q join well.runs r on r.run_id = q.run_id,
+     (select coalesce($7::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now) n
+where case when q.runner_id is not null then 'running' when q.state = 0 or q.due <= n.now then 'queued'
+           when q.state = 1 then 'sleeping' else 'waiting' end = $6
   and ($1::text is null or q.function_id = $1)
   and ($2::text is null or q.run_id < $2)
   and ($3::bigint is null or q.created >= $3)
@@ -146,7 +150,7 @@ order by q.run_id desc limit $5
 -- Runs that ended with one status, newest first.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
        e.started, null::bigint as due, null::bigint as since, null::text as runner_id, null::text as blocked_on,
-       0 as attempt, 0 as state, false as live, e.status, e.ended, e.value
+       0 as attempt, 0 as state, false as is_due, false as live, e.status, e.ended, e.value
 from well.ends e join well.runs r on r.run_id = e.run_id
 where e.status = $6
   and ($1::text is null or r.function_id = $1)
@@ -159,12 +163,14 @@ order by e.run_id desc limit $5
 -- The runs that an event is the input of, newest first.
 select r.run_id, r.function_id, r.revision, r.trigger, r.created, r.event_ids, r.input, r.rerun_of, r.pool,
        coalesce(q.started, e.started) as started, q.due, q.since, q.runner_id, q.blocked_on, q.attempt, q.state,
+       q.due <= coalesce($8::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as is_due,
        q.run_id is not null as live, e.status, e.ended, e.value
 from well.run_events v join well.runs r on r.run_id = v.run_id
 left join well.queue q on q.run_id = r.run_id left join well.ends e on e.run_id = r.run_id
 where v.event_id = $6
-  and ($7::text is null or $7 = coalesce(e.status, case when q.runner_id is not null then 'running' when q.state = 1 then 'sleeping'
-                                                       when q.state = 2 then 'waiting' else 'queued' end))
+  and ($7::text is null or $7 = coalesce(e.status, case when q.runner_id is not null then 'running'
+           when q.state = 0 or q.due <= coalesce($8::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) then 'queued'
+           when q.state = 1 then 'sleeping' else 'waiting' end))
   and ($1::text is null or r.function_id = $1)
   and ($2::text is null or r.run_id < $2)
   and ($3::bigint is null or r.created >= $3)
@@ -210,10 +216,10 @@ order by q.run_id
 select due, outcome, reason, run_id from well.ticks where schedule_id = $1 order by due desc limit $2
 
 -- name: stats
--- The live figures in one statement, so of one snapshot. What a pause holds isn't due:
+-- The live figures in one statement, so of one snapshot. What a pause holds isn't due; whose time has come is queued:
 -- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
--- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners, overdue, next,
--- xmin_age, dead}.
+-- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners,
+-- overdue: [function, leases under the first key, under the second, runs], next, xmin_age, dead}.
 with clock as (select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now),
 keyed as materialized (
     select q.function_id, q.run_id, k.place, k.key, q.due, q.blocked_on is not distinct from k.key as blocked,
@@ -229,12 +235,12 @@ select json_build_object(
     'functions', (select json_agg(json_build_array(f.function_id, f.queued, f.running, f.sleeping, f.waiting, f.oldest, f.due, f.later, f.paused)
                                   order by f.function_id) from (
         select q.function_id,
-               count(*) filter (where q.runner_id is null and q.state = 0),
+               count(*) filter (where q.runner_id is null and (q.state = 0 or q.due <= clock.now)),
                count(*) filter (where q.runner_id is not null),
-               count(*) filter (where q.runner_id is null and q.state = 1),
-               count(*) filter (where q.runner_id is null and q.state = 2),
+               count(*) filter (where q.runner_id is null and q.state = 1 and q.due > clock.now),
+               count(*) filter (where q.runner_id is null and q.state = 2 and q.due > clock.now),
                min(q.due) filter (where q.runner_id is null and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
-               count(*) filter (where q.runner_id is null and q.state = 0 and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
+               count(*) filter (where q.runner_id is null and q.blocked_on is null and q.due <= clock.now and p.function_id is null),
                count(*) filter (where q.runner_id is null and q.state = 0 and q.due > clock.now),
                count(*) filter (where q.runner_id is null and q.due <= clock.now and p.function_id is not null)
         from well.queue q left join well.pauses p on p.function_id = q.function_id
@@ -250,9 +256,12 @@ select json_build_object(
     'runners', (select json_agg(json_build_array(r.runner_id, r.pools, r.functions, r.slots, r.expires, r.draining, r.broken)
                                 order by r.runner_id)
         from well.runners r where r.expires > clock.now),
-    'overdue', (select count(*) from well.queue q
+    'overdue', (select json_agg(json_build_array(o.function_id, o.first, o.second, o.runs) order by o.function_id, o.first, o.second) from (
+        select q.function_id, coalesce(one.leases, 0), coalesce(two.leases, 0), count(*)
+        from well.queue q left join used one on one.key = q.key1 left join used two on two.key = q.key2
         where q.runner_id is null and q.blocked_on is null and q.state <> 0 and q.recoveries < 5 and q.due <= clock.now - 1000000
-          and not exists (select from well.pauses p where p.function_id = q.function_id)),
+          and not exists (select from well.pauses p where p.function_id = q.function_id)
+        group by 1, 2, 3) o (function_id, first, second, runs)),
     'next', (select json_agg(json_build_array(s.function_id, s.due) order by s.function_id) from (
         select s.function_id, min(s.next_due) from well.schedules s
         where s.active and s.next_due > 0 group by s.function_id) s (function_id, due)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from stepwell.engine.run import RunStatus
+from stepwell.engine.run import RunStatus, at_rest
 from stepwell.store.looking import stats_of
 from stepwell.store.postgres.connect import Connections
 from stepwell.store.postgres.driver import Row
@@ -97,7 +97,7 @@ class Reads:
 
     async def run(self, run_id: str) -> RunRow | None:
         """One run with its open waits, or None."""
-        row = await self._one("run", run_id)
+        row = await self._one("run", run_id, self._now(None))
         if row is None:
             return None
         waits = await self._fetch("run_waits", run_id) if row["live"] else ()
@@ -107,11 +107,13 @@ class Reads:
         """Runs, newest first (without waits)."""
         args: list[Any] = [which.function_id, which.before, which.created_after, which.created_before, which.limit]
         if which.event_id is not None:
-            rows = await self._fetch("runs_of_event", *args, which.event_id, which.status)
+            rows = await self._fetch("runs_of_event", *args, which.event_id, which.status, self._now(None))
         elif which.status is None:
-            rows = await self._fetch("runs", *args)
+            rows = await self._fetch("runs", *args, self._now(None))
+        elif which.status.is_final:
+            rows = await self._fetch("runs_ended", *args, which.status)
         else:
-            rows = await self._fetch("runs_ended" if which.status.is_final else "runs_live", *args, which.status)
+            rows = await self._fetch("runs_live", *args, which.status, self._now(None))
         return [_run_row(row) for row in rows]
 
     async def steps(self, run_id: str) -> list[RecordedStep]:
@@ -203,7 +205,8 @@ def _run_row(row: Row, waits: tuple[Wait, ...] = ()) -> RunRow:
     if not live:
         status = RunStatus(row["status"])
     else:
-        status = RunStatus.RUNNING if row["runner_id"] is not None else Parked(row["state"]).status
+        resting = at_rest(Parked(row["state"]).status, is_due=row["is_due"])
+        status = RunStatus.RUNNING if row["runner_id"] is not None else resting
     return RunRow(
         run_id=row["run_id"],
         function_id=row["function_id"],

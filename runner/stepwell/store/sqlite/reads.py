@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from stepwell.engine.run import RunStatus
+from stepwell.engine.run import RunStatus, at_rest
 from stepwell.store.looking import stats_of
 from stepwell.store.records import FOREVER, AttemptRow, StepKind, StepRow, TickOutcome, TriggerKind, Wait
 from stepwell.store.registry import RevisionRow, RevisionWork
@@ -54,18 +54,21 @@ class Reads:
 
     async def run(self, run_id: str) -> RunRow | None:
         """One run with its open waits, or None."""
+        now = self._now(None)
 
         def work(cursor: Cursor) -> RunRow | None:
             row = cursor.execute(SQL["one_run"], (run_id,)).fetchone()
             if row is None:
                 return None
-            return _run(row, _waits(cursor.execute(SQL["waits"], (run_id,)).fetchone()[0]))
+            return _run(row, now, _waits(cursor.execute(SQL["waits"], (run_id,)).fetchone()[0]))
 
         return await self._reader.run(lambda connection: snapshot(connection, work))
 
     async def runs(self, which: RunFilter) -> list[RunRow]:
         """Runs, newest first (without waits)."""
+        now = self._now(None)
         args = {
+            "now": now,
             "function": which.function_id,
             "status": which.status.value if which.status is not None else None,
             "event": which.event_id,
@@ -74,7 +77,7 @@ class Reads:
             "before_at": which.created_before,
             "limit": which.limit,
         }
-        return [_run(row) for row in await self._rows(_listing(which), args)]
+        return [_run(row, now) for row in await self._rows(_listing(which), args)]
 
     async def steps(self, run_id: str) -> list[RecordedStep]:
         """The run's journal with failed tries, in the order recorded."""
@@ -164,13 +167,14 @@ def _step_from_text(row: Sequence[Any]) -> StepRow:
     return StepRow(row[0], row[1], StepKind(row[2]), bool(row[3]), row[4].encode(), *row[5:])
 
 
-def _run(row: Sequence[Any], waits: tuple[Wait, ...] = ()) -> RunRow:
+def _run(row: Sequence[Any], now: int, waits: tuple[Wait, ...] = ()) -> RunRow:
+    due: int | None = row[12]
     return RunRow(
         run_id=row[0],
         function_id=row[1],
         revision=row[2],
         trigger=TriggerKind(row[3]),
-        status=RunStatus(row[4]),
+        status=at_rest(RunStatus(row[4]), is_due=due is not None and due <= now),
         created=row[5],
         started=row[6],
         ended=row[7],
@@ -178,7 +182,7 @@ def _run(row: Sequence[Any], waits: tuple[Wait, ...] = ()) -> RunRow:
         input=row[9],
         value=row[10],
         rerun_of=row[11],
-        due=row[12],
+        due=due,
         since=row[13],
         pool=row[14],
         runner_id=row[15],

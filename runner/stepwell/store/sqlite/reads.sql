@@ -1,4 +1,5 @@
--- What is read for resuming and for people. `run_rows` is a view (migrations/0001_well.sql).
+-- What is read for resuming and for people. `run_rows` is a view (migrations/0001_well.sql); its `status` is the one of the last write,
+-- and a run whose time has come since is queued.
 
 -- name: journals
 -- What live runs have recorded, in that order, and what they wait for: one row a run.
@@ -38,7 +39,8 @@ ORDER BY run_id DESC LIMIT :limit;
 -- name: runs_of_function
 -- Runs of one function, newest first.
 SELECT * FROM run_rows
-WHERE function_id = :function AND (:before IS NULL OR run_id < :before) AND (:status IS NULL OR status = :status)
+WHERE function_id = :function AND (:before IS NULL OR run_id < :before)
+    AND (:status IS NULL OR CASE WHEN status IN ('sleeping', 'waiting') AND due <= :now THEN 'queued' ELSE status END = :status)
     AND (:after_at IS NULL OR created >= :after_at) AND (:before_at IS NULL OR created < :before_at)
 ORDER BY run_id DESC LIMIT :limit;
 
@@ -46,8 +48,8 @@ ORDER BY run_id DESC LIMIT :limit;
 -- Live runs of one status, newest first.
 SELECT * FROM run_rows WHERE run_id IN (
     SELECT q.run_id FROM queue q
-    WHERE CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 1 THEN 'sleeping' WHEN q.state = 2 THEN 'waiting'
-            ELSE 'queued' END = :status
+    WHERE CASE WHEN q.runner_id IS NOT NULL THEN 'running' WHEN q.state = 0 OR q.due <= :now THEN 'queued'
+            WHEN q.state = 1 THEN 'sleeping' ELSE 'waiting' END = :status
         AND (:before IS NULL OR q.run_id < :before)
         AND (:after_at IS NULL OR q.created >= :after_at) AND (:before_at IS NULL OR q.created < :before_at)
     ORDER BY q.run_id DESC LIMIT :limit)
@@ -77,7 +79,7 @@ SELECT * FROM run_rows
 WHERE run_id IN (SELECT v.run_id FROM run_events v WHERE v.event_id = :event)
     AND (:function IS NULL OR function_id = :function) AND (:before IS NULL OR run_id < :before)
     AND (:after_at IS NULL OR created >= :after_at) AND (:before_at IS NULL OR created < :before_at)
-    AND (:status IS NULL OR status = :status)
+    AND (:status IS NULL OR CASE WHEN status IN ('sleeping', 'waiting') AND due <= :now THEN 'queued' ELSE status END = :status)
 ORDER BY run_id DESC LIMIT :limit;
 
 -- name: steps
@@ -122,7 +124,7 @@ SELECT function_id, revision, pool, code, created FROM revisions WHERE ?1 IS NUL
 
 -- name: work
 -- What lives, by function, revision and pool.
-SELECT function_id, revision, pool, count(*), sum(runner_id IS NULL AND state = 0),
+SELECT function_id, revision, pool, count(*), sum(runner_id IS NULL AND (state = 0 OR due <= ?1)),
     sum(runner_id IS NULL AND blocked_on IS NULL AND due <= ?1), sum(runner_id IS NOT NULL),
     min(CASE WHEN runner_id IS NULL AND due > ?1 AND due < ?2 THEN due END)
 FROM queue GROUP BY function_id, revision, pool ORDER BY function_id, revision, pool;
@@ -132,9 +134,10 @@ FROM queue GROUP BY function_id, revision, pool ORDER BY function_id, revision, 
 SELECT run_id FROM queue WHERE function_id = ? ORDER BY run_id LIMIT ?;
 
 -- name: stats
--- The live figures in one statement, so of one snapshot. What a pause holds isn't due:
+-- The live figures in one statement, so of one snapshot. What a pause holds isn't due; whose time has come is queued:
 -- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
--- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners, overdue, next}.
+-- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners,
+-- overdue: [function, leases under the first key, under the second, runs], next}.
 WITH keyed AS MATERIALIZED (
     SELECT q.function_id, q.run_id, k.place, CASE k.place WHEN 1 THEN q.key1 ELSE q.key2 END AS key, q.due, q.blocked_on,
         l.runner_id IS NOT NULL AS leased
@@ -146,10 +149,10 @@ SELECT json_object(
     'now', ?1,
     'functions', json((SELECT json_group_array(json_array(
         f.function_id, f.queued, f.running, f.sleeping, f.waiting, f.oldest, f.due, f.later, f.paused)) FROM (
-        SELECT function_id, sum(runner_id IS NULL AND state = 0) AS queued, sum(runner_id IS NOT NULL) AS running,
-            sum(runner_id IS NULL AND state = 1) AS sleeping, sum(runner_id IS NULL AND state = 2) AS waiting,
+        SELECT function_id, sum(runner_id IS NULL AND (state = 0 OR due <= ?1)) AS queued, sum(runner_id IS NOT NULL) AS running,
+            sum(runner_id IS NULL AND state = 1 AND due > ?1) AS sleeping, sum(runner_id IS NULL AND state = 2 AND due > ?1) AS waiting,
             min(CASE WHEN runner_id IS NULL AND blocked_on IS NULL AND due <= ?1 AND NOT paused THEN due END) AS oldest,
-            sum(runner_id IS NULL AND state = 0 AND blocked_on IS NULL AND due <= ?1 AND NOT paused) AS due,
+            sum(runner_id IS NULL AND blocked_on IS NULL AND due <= ?1 AND NOT paused) AS due,
             sum(runner_id IS NULL AND state = 0 AND due > ?1) AS later, sum(runner_id IS NULL AND due <= ?1 AND paused) AS paused
         FROM live GROUP BY function_id ORDER BY function_id) f)),
     'limits', json((SELECT json_group_array(json_array(m.function_id, m.place, m.used, m.blocked, m.oldest)) FROM (
@@ -162,9 +165,12 @@ SELECT json_object(
     'runners', json((SELECT json_group_array(json_array(l.runner_id, json(l.pools), json(l.functions), l.slots, l.expires, l.draining,
         json(l.broken))) FROM (
         SELECT * FROM runners WHERE expires > ?1 ORDER BY runner_id) l)),
-    'overdue', (SELECT count(*) FROM queue
-        WHERE runner_id IS NULL AND blocked_on IS NULL AND state <> 0 AND recoveries < 5 AND due <= ?1 - 1000000
-            AND function_id NOT IN (SELECT p.function_id FROM pauses p)),
+    'overdue', json((SELECT json_group_array(json_array(o.function_id, o.first, o.second, o.runs)) FROM (
+        SELECT q.function_id, coalesce(one.leases, 0) AS first, coalesce(two.leases, 0) AS second, count(*) AS runs
+        FROM live q LEFT JOIN used one ON one.key = q.key1 LEFT JOIN used two ON two.key = q.key2
+        WHERE q.runner_id IS NULL AND q.blocked_on IS NULL AND q.state <> 0 AND q.recoveries < 5 AND q.due <= ?1 - 1000000
+            AND NOT q.paused
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) o)),
     'next', json((SELECT json_group_array(json_array(s.function_id, s.due)) FROM (
         SELECT function_id, min(next_due) AS due FROM schedules WHERE active AND next_due > 0 GROUP BY function_id ORDER BY function_id) s)),
     'xmin_age', 0, 'dead', json_array());
