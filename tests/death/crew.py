@@ -143,8 +143,9 @@ class Crew:
                         continue
                     starts = begun[row.run_id, step.step_id, step.occurrence]
                     assert starts, f"step {step.step_id} of {row.run_id} is recorded and never ran"
-                    # What is recorded at `ended` (the store's clock) never begins again later.
-                    assert max(starts) // 1000 <= step.ended + 50_000, (
+                    # What is recorded at `ended` never begins again later. That is the store's clock as a runner took it over,
+                    # which a busy machine makes some tenths of a second wrong; who takes a run over comes after a lease.
+                    assert max(starts) // 1000 <= step.ended + 500_000, (
                         f"step {step.step_id} of {row.run_id} ran again after its record"
                     )
         assert await self.well.store.doctor() == []

@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 import stepwell
 from stepwell import Context, Event
 from stepwell.engine.run import RunStatus
@@ -88,6 +90,36 @@ async def test_a_changed_kind_fails_loudly(durable: Durable) -> None:
     error = await run.error()
     assert "'one'" in error["message"]
     assert "new id" in error["message"]
+
+
+@pytest.mark.parametrize("verb", ["send_event", "send_signal"])
+async def test_a_wait_that_became_a_send_fails_loudly(durable: Durable, verb: str) -> None:
+    """Code that sends under the key of a wait that is still open fails the run, and sends nothing."""
+
+    @stepwell.function(id="changed", triggers=[stepwell.on_event("go")])
+    async def before(ctx: Context) -> None:
+        await asyncio.gather(ctx.step.sleep("nap", "1h"), ctx.step.wait_for_event("one", event="never", timeout="2d"))
+
+    @stepwell.function(id="changed", triggers=[stepwell.on_event("go")])
+    async def after(ctx: Context) -> None:
+        send = (
+            ctx.step.send_event("one", Event(name="sent"))
+            if verb == "send_event"
+            else ctx.step.send_signal("one", signal="s", data=1)
+        )
+        await asyncio.gather(ctx.step.sleep("nap", "1h"), send)
+
+    @stepwell.function(id="heard", triggers=[stepwell.on_event("sent")])
+    async def heard(ctx: Context) -> None:
+        raise AssertionError
+
+    run = await durable.send(before, GO)
+    await durable.serve(after, heard)
+    await durable.advance(timedelta(hours=1))
+    error = await run.error()
+    assert "'one'" in error["message"]
+    assert "new id" in error["message"]
+    assert await durable.runs(heard) == []
 
 
 async def test_a_step_in_a_step_is_refused(durable: Durable) -> None:

@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
-from stepwell.cli.api import Api, Json, Key, Look, Timeout, Url, Wait, part, until_ended
+from stepwell.cli.api import Api, Json, Key, Timeout, Url, Wait, part
 from stepwell.cli.payload import Data, read_data
-from stepwell.cli.send import exit_by, show_runs
-from stepwell.cli.show import json_out, line
+from stepwell.cli.send import queued_or_ended
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -27,15 +26,4 @@ def invoke(  # noqa: PLR0913, PLR0917  # the options are the command's face
     """Start a function by its id, whatever its triggers say."""
     api = Api.at(url, key)
     made = api.ask("POST", f"/invoke/{part(function)}", {"data": read_data(data)})["data"]
-    if not wait:
-        if json:
-            json_out(made)
-        else:
-            line(f"run {made['run_id']} of {function} is queued")
-        return
-    runs = until_ended(Look(api, run_id=made["run_id"]), timeout, json=json)
-    if json:
-        json_out(runs[0])
-    else:
-        show_runs(runs)
-    exit_by(runs, timeout)
+    queued_or_ended(api, {"function_id": function, **made}, timeout if wait else None, json=json)

@@ -7,7 +7,7 @@ import typer
 from stepwell.cli.api import Api, Cursor, Json, Key, Look, Rows, Timeout, Url, Wait, part, until_ended
 from stepwell.cli.progress import said, step_name
 from stepwell.cli.selection import OfFunction, Selection, selecting
-from stepwell.cli.send import exit_by, show_runs
+from stepwell.cli.send import exit_by, queued_or_ended
 from stepwell.cli.show import brief, json_out, line, note, table, time_of
 
 app = typer.Typer(
@@ -116,18 +116,7 @@ def rerun(  # noqa: PLR0913, PLR0917  # the options are the command's face
         return
     (old,) = selection.named(runs)
     made = api.ask("POST", f"/v1/runs/{part(old)}/rerun")["data"]
-    if not wait:
-        if json:
-            json_out(made)
-        else:
-            line(f"run {made['run_id']} of {made['function_id']} is queued")
-        return
-    ended = until_ended(Look(api, run_id=made["run_id"]), timeout, json=json)
-    if json:
-        json_out(ended[0])
-    else:
-        show_runs(ended)
-    exit_by(ended, timeout)
+    queued_or_ended(api, made, timeout if wait else None, json=json)
 
 
 def _show(run: dict[str, Any]) -> None:

@@ -60,6 +60,22 @@ def show_runs(runs: list[dict[str, Any]]) -> None:
     table(["RUN", "FUNCTION", "STATUS", "RESULT"], rows, coloured=2)
 
 
+def queued_or_ended(api: Api, made: dict[str, Any], timeout: float | None, *, json: bool) -> None:
+    """Say that a run that was just made is queued; with a time-out, wait for its end, show it and exit by it."""
+    if timeout is None:
+        if json:
+            json_out(made)
+        else:
+            line(f"run {made['run_id']} of {made['function_id']} is queued")
+        return
+    runs = until_ended(Look(api, run_id=made["run_id"]), timeout, json=json)
+    if json:
+        json_out(runs[0])
+    else:
+        show_runs(runs)
+    exit_by(runs, timeout)
+
+
 def exit_by(runs: list[dict[str, Any]], timeout: float) -> None:
     """Exit with 1 unless every run completed."""
     late = [run for run in runs if run["status"] not in {"COMPLETED", "SKIPPED", "FAILED", "CANCELLED"}]

@@ -139,6 +139,7 @@ async def send_signal(passing: Pass, step_id: str, signal: str, data: Any) -> St
     execution, key, row = await _enter(passing, step_id, StepKind.SEND_SIGNAL)
     if row is not None:
         return row
+    _open_before(passing, key, StepKind.SEND_SIGNAL)  # raises for any: a send opens none
     execution.journal.room_for_step()
     _check_signal(step_id, signal)
     value = values.encode(data, f"step {step_id!r}: data")
@@ -157,6 +158,7 @@ async def send_event(passing: Pass, step_id: str, events: Sequence[NewEvent]) ->
     execution, key, row = await _enter(passing, step_id, StepKind.SEND_EVENT)
     if row is not None:
         return row
+    _open_before(passing, key, StepKind.SEND_EVENT)  # raises for any: a send opens none
     execution.journal.room_for_step()
     now = execution.deps.clock.now()
     facts = [
