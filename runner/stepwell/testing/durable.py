@@ -32,8 +32,8 @@ PATIENCE = 20.0
 """Real seconds that a test may take to settle before it is called stuck."""
 STILL = 0.05
 """Real seconds without movement after which code that awaits something outside of the engine counts as settled."""
-
-
+STILL_TURNS = 100
+"""And for so many turns of the loop: a busy machine may take the process away for longer than that in one of them."""
 STILL_IN_THREADS = 2.0
 """The same while a synchronous body is in its thread, which a busy machine may not have let run yet."""
 
@@ -169,6 +169,7 @@ class Durable:
         deadline = asyncio.get_running_loop().time() + PATIENCE
         quiet = 0
         still_since: float | None = None
+        turns = 0
         while quiet < 3:
             await asyncio.sleep(0 if quiet else 0.0002)
             now = asyncio.get_running_loop().time()
@@ -179,10 +180,12 @@ class Durable:
                 quiet += 1
             elif state == "outside":
                 still_since = now if still_since is None else still_since
+                turns += 1
                 in_threads = self.worker is not None and self.worker.threads.busy
-                quiet = 3 if now - still_since > (STILL_IN_THREADS if in_threads else STILL) else 0
+                still = now - still_since > (STILL_IN_THREADS if in_threads else STILL)
+                quiet = 3 if still and turns >= STILL_TURNS else 0
             else:
-                quiet, still_since = 0, None
+                quiet, still_since, turns = 0, None, 0
         await self._note_steps()
 
     # --- faults ---
@@ -292,8 +295,6 @@ class Durable:
             return "quiet" if worker is None and self.well.idle else "moving"
         if worker.asking or worker.nudged:
             return "moving"
-        if any(not one.branches.in_flight for one in worker.running.values()):
-            return "outside"
         return "outside" if worker.running else "quiet"
 
     async def _note_steps(self) -> None:
