@@ -61,8 +61,7 @@ class GatewaySettings:
     """Where the gateway listens and who may ask. `keys` open every route, `event_keys` only `POST /e/{key}`.
 
     `open`: where neither is set nobody is asked, and it listens on loopback only. Else only a key of the store lets in.
-    `wrong_guesses`: so many wrong keys, tokens or signatures may come from one address at once, one more every two seconds; 0 is
-    no limit.
+    `wrong_guesses`: so many wrong keys or tokens may come from one address at once, one more every two seconds; 0 is no limit.
     """
 
     host: str = "127.0.0.1"

@@ -150,24 +150,13 @@ async def sign(door: Any, hook: dict[str, Any], address: str, secret: str = "") 
     return (await door.wire.post(f"/hooks/{hook['key_id']}", content=b"{}", headers=headers, timeout=20)).status_code
 
 
-async def test_a_signature_is_not_found_by_trying(door: Any) -> None:
-    """After thirty wrong signatures, or unknown webhooks, an address isn't told of a right one either; elsewhere that one is an event."""
-    hook, other = await hook_of(door, "billing"), await hook_of(door, "other")
-    wrong = [await sign(door, one, "10.0.0.1", FORGED_SECRET) for one in [hook, {"key_id": "unknown"}] * 20]
-    assert wrong == [401] * 30 + [429] * 10
-    assert [await sign(door, one, "10.0.0.1") for one in (hook, other)] == [429, 429]
-    assert (await ask(door, "x", "10.0.0.1", "POST", "/e/-")).status_code == 429
-    assert [await sign(door, one, "10.0.0.2") for one in (hook, other)] == [200, 200]
-
-
-async def test_a_webhook_that_was_right_goes_on_from_its_address(door: Any) -> None:
-    """Many right ones at once are no guesses; one that was right goes on behind an address that owes, until it is wrong itself."""
-    hook, other = await hook_of(door, "billing"), await hook_of(door, "other")
-    assert await asyncio.gather(*(sign(door, hook, "10.0.0.1") for _ in range(40))) == [200] * 40
-    assert [await sign(door, other, "10.0.0.1", FORGED_SECRET) for _ in range(31)] == [401] * 30 + [429]
-    assert [await sign(door, one, "10.0.0.1") for one in (hook, hook, other)] == [200, 200, 429]
-    assert [await sign(door, hook, "10.0.0.2", FORGED_SECRET), await sign(door, hook, "10.0.0.1")] == [401, 200]
-    assert [await sign(door, hook, "10.0.0.1", FORGED_SECRET), await sign(door, hook, "10.0.0.1")] == [401, 429]
+async def test_forged_signatures_hold_up_nobody(door: Any) -> None:
+    """A signature can't be found by trying: forgeries, however many, shut out neither a right webhook of that address nor a key."""
+    hook = await hook_of(door, "billing")
+    forged = [await sign(door, one, "10.0.0.1", FORGED_SECRET) for one in [hook, {"key_id": "unknown"}] * 20]
+    assert forged == [401] * 40
+    assert await sign(door, hook, "10.0.0.1") == 200
+    assert (await ask(door, "x", "10.0.0.1", "POST", "/e/-")).status_code == 401
 
 
 async def test_who_may_not_is_no_guesser(door: Any) -> None:

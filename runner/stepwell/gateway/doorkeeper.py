@@ -17,7 +17,7 @@ class Doorkeeper:
         self.guarded = settings.is_guarded
         self.stored = StoredKeys(well.store, well.clock.now)
         self._set = SetKeys(settings)
-        self.guesses = Guesses(settings.wrong_guesses, well.clock.now)
+        self._guesses = Guesses(settings.wrong_guesses, well.clock.now)
         self._reviews = Reviews(settings.tokens, well.clock.now) if settings.tokens is not None else None
 
     async def admit(self, access: Access, right: Right | None, request: Request) -> Caller:
@@ -34,7 +34,7 @@ class Doorkeeper:
         if not key and not token:
             raise not_admitted(access)
         address = address_of(request)
-        with self.guesses.guess(address, key, token):
+        with self._guesses.guess(address, key, token):
             found = self._set.api(token)
             if found is None and access is Access.EVENT_KEY:
                 found = await self._sender(key) or await self._sender(token)

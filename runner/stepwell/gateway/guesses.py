@@ -6,7 +6,7 @@ that was let in before is one that its holder knows: it goes on, whoever else is
 """
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
@@ -39,10 +39,11 @@ class Guesses:
     @contextmanager
     def guess(self, address: str, *offered: str) -> Generator[None]:
         """Look at what is offered inside this block; NotAdmittedError 429 where the address has to wait."""
-        proof = _proof(offered)
+        proof = digest("\n".join(offered))
         is_known = self._known.get(proof) is not None
-        if not is_known:
-            self._pay(address)
+        seconds = 0.0 if is_known else self._left.take(address, 1, self._now())
+        if seconds:
+            raise _too_many(seconds)
         is_wrong = False
         try:
             yield
@@ -55,17 +56,6 @@ class Guesses:
         finally:
             if not is_known and not is_wrong:
                 self._left.give_back(address, 1, self._now())
-
-    def may(self, address: str, *offered: str) -> None:
-        """NotAdmittedError 429 where the address has to wait; for what takes a while before it can be looked at."""
-        if self._known.get(_proof(offered)) is None:
-            self._pay(address)
-            self._left.give_back(address, 1, self._now())
-
-    def _pay(self, address: str) -> None:
-        seconds = self._left.take(address, 1, self._now())
-        if seconds:
-            raise _too_many(seconds)
 
 
 def address_of(request: Request) -> str:
@@ -81,13 +71,8 @@ def address_of(request: Request) -> str:
     return host
 
 
-def _proof(offered: Sequence[str]) -> bytes:
-    return digest("\n".join(offered))
-
-
 def _too_many(seconds: float) -> NotAdmittedError:
     detail = (
-        "too many wrong keys, tokens or signatures came from this address; "
-        "what it sends now is not looked at: wait, then send a right one"
+        "too many wrong keys or tokens came from this address; what it sends now is not looked at: wait, then send a right one"
     )
     return NotAdmittedError(429, detail, {"Retry-After": str(math.ceil(seconds))})
