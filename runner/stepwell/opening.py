@@ -20,11 +20,14 @@ PASSES = (StoreUnavailable, AddressRefused, SchemaPending)
 
 
 class Patience:
-    """Asks a store again after jittered pauses that grow. A cause is told once, in the log and to `tell`, until it is another."""
+    """Asks a store again after jittered pauses that grow.
+
+    A cause is told once, in the log and to `tell`, until it is another, or over: then `tell` gets None.
+    """
 
     def __init__(
         self,
-        tell: Callable[[StoreError], None],
+        tell: Callable[[StoreError | None], None],
         nap: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -37,9 +40,6 @@ class Patience:
     async def open(self, well: Well) -> None:
         """Open the well, however long that takes."""
         await self.outlast(well.open)
-        if self._cause:
-            self._log.info("the store can be used now")
-            self._cause = ""
 
     async def outlast(self, act: Callable[[], Awaitable[None]]) -> None:
         """Do it once the store lets it be done; what fails half-way is done again from its start."""
@@ -53,6 +53,10 @@ class Patience:
                 await self._nap(pause * self._draw())
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
+                self._tell(None)
+                if self._cause:
+                    self._log.info("the store can be used now")
+                    self._cause = ""
                 return
 
     def _say(self, error: StoreError) -> None:

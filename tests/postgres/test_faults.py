@@ -182,6 +182,7 @@ async def test_hints_reach_others_and_not_oneself(store: PostgresStore, open_sto
     own: list[str] = []
     assert await other.on_hint(heard.put_nowait)
     assert await store.on_hint(own.append)
+    assert await other.on_hint(heard.put_nowait)  # a process that begins anew asks again: it still hears each hint once
     await store.hint("p")
     await store.hint("q,p")
     assert await asyncio.wait_for(heard.get(), 5) == "p,q"

@@ -23,6 +23,9 @@ TRIES = 4
 Act = Callable[[], Awaitable[object]]
 
 
+OVER = "it may begin"
+
+
 class Waiting:
     """A process's patience whose naps are short, and which does the next of `acts` after every fourth of them."""
 
@@ -30,7 +33,10 @@ class Waiting:
         self.acts = list(acts)
         self.told: list[str] = []
         self.pauses: list[float] = []
-        self.patience = Patience(lambda error: self.told.append(str(error)), self.nap, lambda: 0.5)
+        self.patience = Patience(self.tell, self.nap, lambda: 0.5)
+
+    def tell(self, error: StoreError | None) -> None:
+        self.told.append(str(error) if error is not None else OVER)
 
     async def nap(self, pause: float) -> None:
         self.pauses.append(pause)
@@ -76,7 +82,7 @@ async def test_a_role_that_is_refused_is_waited_for(postgres_dsn: str) -> None:
         "Postgres refuses the database of this address (55000)",
         "Postgres refuses the database of this address (42501)",
     ]
-    assert waiting.told == told
+    assert waiting.told == [*told, OVER]
     assert lines == [*(f"warning {cause}" for cause in told), "info the store can be used now"]
     assert waiting.pauses[:7] == [min(SHORTEST_PAUSE * 2**number, LONGEST_PAUSE) / 2 for number in range(7)]
     await well.close()
@@ -107,10 +113,11 @@ async def test_a_schema_that_is_made_or_restored_is_waited_for(postgres_dsn: str
     )
     well = made(dsn, schema)
     await waiting.open(well)
-    nowhere, foreign, nothing, behind = waiting.told
+    nowhere, foreign, nothing, behind, over = waiting.told
     assert nowhere == nothing == f"there is no well in the schema {schema!r}: run `stepwell store migrate` with this address"
     assert foreign == f"the role of this address may not read the schema {schema!r} (42501)"
     assert behind.startswith(f"the schema {schema!r} lacks 0001_tables, ")
+    assert over == OVER
     assert (await well.store.commit(Pile())).registry_version >= 0
     await well.close()
     await side.close()

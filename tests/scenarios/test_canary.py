@@ -118,7 +118,7 @@ async def test_no_canary_is_logged(start: Start, postgres_dsn: str, tmp_path: Pa
     for name in ("works", "fails", "typed", "odd", "huge", "blocks", "child"):
         await asyncio.to_thread(until_runs, url, name, "COMPLETED", "FAILED")
     nowhere = f"postgresql://somebody:{PASSWORD}@127.0.0.1:9/none"
-    start("gateway", "--port", "0", **{**env, "STEPWELL_STORE": nowhere}).wait_for("store is away")
+    start("gateway", "--port", "0", **{**env, "STEPWELL_STORE": nowhere}).wait_for("the store can't be used yet")
     second.process.send_signal(signal.SIGTERM)
     await asyncio.to_thread(second.process.wait, DEADLINE)
     gateway.process.send_signal(signal.SIGTERM)

@@ -23,6 +23,7 @@ from stepwell.settings import SettingsError
 BACKLOG = 2048
 GOODBYE_SECONDS = 5
 ANSWER = "an answer of the store"
+START = "the rest of its own start"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -76,9 +77,12 @@ class Doorstep:
         self.open = False
         self._waits_for = ANSWER
 
-    def wait(self, error: StoreError) -> None:
-        """Say from now on in `/ready` that this keeps the process from beginning; not what a driver says, for anyone may ask."""
-        self._waits_for = ANSWER if isinstance(error, StoreUnavailable) else str(error)
+    def wait(self, error: StoreError | None) -> None:
+        """Say from now on in `/ready` that this keeps the process from beginning; not what a driver says, for anyone may ask.
+
+        None: the store lets it begin.
+        """
+        self._waits_for = START if error is None else ANSWER if isinstance(error, StoreUnavailable) else str(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or answer for a well that isn't open."""
@@ -89,7 +93,7 @@ class Doorstep:
             await json_response({"data": {"alive": True}, "metadata": {}}, 200)(scope, receive, send)
             return
         more = {"waiting_for": self._waits_for} if scope["path"] == "/ready" else {}
-        await refusal(StoreUnavailable("the store has not answered yet"), HTTPStatus.SERVICE_UNAVAILABLE, **more)(
+        await refusal(StoreUnavailable("this process has not begun yet"), HTTPStatus.SERVICE_UNAVAILABLE, **more)(
             scope, receive, send
         )
 

@@ -33,7 +33,7 @@ class Heart:
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
-        self._hears: list[Callable[[str], None]] = []
+        self._hears: dict[Callable[[str], None], Callable[[str], None]] = {}
         self._hints: set[str] = set()
         self._hinting = False
         self._own: int | None = None
@@ -69,7 +69,7 @@ class Heart:
             if not home.is_closed():
                 home.call_soon_threadsafe(hear, payload)
 
-        self._hears.append(tell)
+        self._hears[hear] = tell  # asked again, after a failure to connect, it is the same listener
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._listen(), loop))
 
     async def close(self) -> None:
@@ -155,7 +155,7 @@ class Heart:
 
     def _heard(self, _connection: object, pid: int, _channel: str, payload: object) -> None:
         if pid != self._own:
-            for tell in self._hears:
+            for tell in self._hears.values():
                 tell(str(payload))
 
     def _put(self, payload: str) -> None:
