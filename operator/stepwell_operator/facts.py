@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
 
+V = TypeVar("V")
 READY = "Connected"
 
 
@@ -25,6 +27,10 @@ class WellFacts:
     """Whether the gateway has a ready pod."""
     owners: frozenset[str] = frozenset()
     """Whom we last said to own what the well's functions share, by uid; nobody if they are too many, or nothing was said yet."""
+    written: set[str] = field(default_factory=set[str])
+    """The functions (by id) that were written to the store since the last look began: it may have read what was there before."""
+    changed: set[str] = field(default_factory=set[str])
+    """The functions (by id) of which looks found something else than was known, since that was last taken."""
     registry_version: int = -1
     functions: dict[str, FunctionRow] = field(default_factory=dict[str, FunctionRow])
     revisions: dict[str, Sequence[RevisionRow]] = field(default_factory=dict[str, "Sequence[RevisionRow]"])
@@ -45,6 +51,30 @@ class WellFacts:
             if row is not None and row.owner.startswith("dfn/"):
                 found.add(row.owner.removeprefix("dfn/"))
         return found
+
+    def newer(self, found: Mapping[str, V], known: Mapping[str, V]) -> dict[str, V]:
+        """What a look found, by function id; of what was written since it began, what is known of it by that."""
+        return {one: row for one, row in found.items() if one not in self.written} | {
+            one: known[one] for one in self.written if one in known
+        }
+
+    def take_changed(self) -> set[str]:
+        """The functions of which looks, whoever asked for them, found something new; each is taken once."""
+        changed, self.changed = self.changed, set()
+        return changed
+
+    def picture(self) -> dict[str, list[Any]]:
+        """What of a well shows in its functions' statuses, by function id."""
+        picture: dict[str, list[Any]] = {}
+        for (name, revision), row in (self.work or {}).items():
+            picture.setdefault(name, []).append((revision, row.live, row.queued, row.due))
+        for name, rows in self.schedules.items():
+            picture.setdefault(name, []).extend((row.schedule_id, row.last_due, row.next_due) for row in rows)
+        for name, row in self.functions.items():
+            picture.setdefault(name, []).append((row.revision, row.pool, row.active, row.spec))
+        for name, row in self.pauses.items():
+            picture.setdefault(name, []).append(row)
+        return picture
 
     def index(self) -> None:
         """Bring `by_pool` up to date with `revisions`."""

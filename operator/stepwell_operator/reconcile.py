@@ -9,8 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-import structlog
-
 from stepwell.errors import StoreError
 from stepwell_operator.children import Children
 from stepwell_operator.cluster import FUNCTION, Cluster, ClusterError, Document, NotThere, note_act, watched
@@ -53,7 +51,6 @@ class Reconciler:
         self._settling: Settling[Item] = Settling()
         self.leaving = Leaving(self)
         self._first: dict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._log = structlog.get_logger("stepwell.operator")
 
     # --- what is asked for ---
 
@@ -100,9 +97,11 @@ class Reconciler:
         well = await self._well_of(seen, target)
         self._join(seen, well)
         made = plan(self._observe(seen, target, well))
-        made = await self._act(seen, made, well)
+        made, not_taken = await self._act(seen, made, well)
         refused = await self._converge(seen, made, well)
         await self._tell(seen, target, well, made, refused)
+        if not_taken is not None:
+            raise not_taken
         return made.again
 
     def _observe(self, seen: Seen, target: Target | Fault, well: WellFacts) -> Observed:
@@ -145,8 +144,8 @@ class Reconciler:
             self.well(namespace, store)
             raise
 
-    async def _act(self, seen: Seen, made: Plan, well: WellFacts) -> Plan:
-        """Write what is to be written to the store; where that fails the well's state says so, and nothing of it is lost."""
+    async def _act(self, seen: Seen, made: Plan, well: WellFacts) -> tuple[Plan, StoreError | None]:
+        """Write what is to be written to the store, and plan again; with the error of a store that didn't take all of it."""
         try:
             if made.register is not None:
                 await self.wells.register(well, seen.name, made.register)
@@ -166,9 +165,9 @@ class Reconciler:
             if made.forget:
                 made = plan(self._observe(seen, await self.targets.get(seen), well))
         except StoreError as error:
-            self._log.warning("the store did not take a function", function=f"{seen.namespace}/{seen.name}", error=str(error))
-            self.well(seen.namespace, well.store, 1.0)
-        return made
+            self.well(seen.namespace, well.store, 1.0)  # it may be away
+            return made, error
+        return made, None
 
     def _announce(self, seen: Seen, made: Plan) -> None:
         asked = made.register

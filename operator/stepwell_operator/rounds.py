@@ -1,9 +1,7 @@
 """What is done by the clock: wells are looked at, and everything is walked, whatever was heard."""
 
 import asyncio
-from typing import Any
 
-from stepwell_operator.facts import WellFacts
 from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.workqueue import Item
 
@@ -25,11 +23,8 @@ class Rounds:
                     if not self._reconciler.queue.fails(Item("well", namespace, store)):
                         self._reconciler.well(namespace, store)
                     continue
-                before = _picture(facts)
                 facts = await self._reconciler.wells.look(namespace, store)
-                changed = {name for name, one in _picture(facts).items() if before.get(name) != one} | (
-                    set(before) - set(_picture(facts))
-                )
+                changed = facts.take_changed()
                 for row in facts.functions.values():
                     if row.function_id in changed and row.owner.startswith("dfn/"):
                         self._reconciler.function((namespace, row.owner.removeprefix("dfn/")))
@@ -53,17 +48,3 @@ class Rounds:
         for namespace, store in wells:
             self._reconciler.well(namespace, store)
             self._reconciler.leaving.look_for_orphans(self._reconciler.wells.facts(namespace, store))
-
-
-def _picture(facts: WellFacts) -> dict[str, Any]:
-    """What of a well shows in its functions' statuses."""
-    picture: dict[str, Any] = {}
-    for (name, revision), row in (facts.work or {}).items():
-        picture.setdefault(name, []).append((revision, row.live, row.queued, row.due))
-    for name, rows in facts.schedules.items():
-        picture.setdefault(name, []).extend((row.schedule_id, row.last_due, row.next_due) for row in rows)
-    for name, row in facts.functions.items():
-        picture.setdefault(name, []).append((row.revision, row.pool, row.active, row.spec))
-    for name, row in facts.pauses.items():
-        picture.setdefault(name, []).append(row)
-    return picture

@@ -165,16 +165,21 @@ class Wells:
 
     async def _look(self, key: WellKey) -> None:
         store, facts = self._store(key), self.facts(*key)
+        facts.written.clear()
         registry = await store.registry()
         revisions = await store.revisions()
         work = await store.work()
+        before = facts.picture()
         facts.registry_version = registry.version
-        facts.functions = {row.function_id: row for row in registry.functions}
-        facts.revisions = _by_function(revisions)
+        facts.functions = facts.newer({row.function_id: row for row in registry.functions}, facts.functions)
+        facts.revisions = facts.newer(_by_function(revisions), facts.revisions)
         facts.index()
-        facts.schedules = _schedules_by_function(registry.schedules)
-        facts.pauses = {row.function_id: row for row in registry.pauses}
+        facts.schedules = facts.newer(_schedules_by_function(registry.schedules), facts.schedules)
+        facts.pauses = facts.newer({row.function_id: row for row in registry.pauses}, facts.pauses)
         facts.work = {(row.function_id, row.revision): row for row in work}
+        if facts.looked:  # of the first look everybody is told who waits for it
+            after = facts.picture()
+            facts.changed |= {one for one in before.keys() | after.keys() if before.get(one) != after.get(one)}
         facts.reason, facts.message = READY, "the store answers and its schema is current"
         facts.looked = self._clock()
         self._count_zeros(facts, revisions, work)
@@ -214,6 +219,7 @@ class Wells:
         for row in [*rows, *(replace(one, active=False) for one in gone)]:
             tell_change(made.owner, row, facts.functions.get(row.function_id))
         for row in [*rows, *gone]:
+            facts.written.add(row.function_id)
             facts.functions.pop(row.function_id, None)
         facts.functions |= {row.function_id: row for row in rows}
         facts.schedules[target.function.id] = made.schedules
@@ -231,16 +237,22 @@ class Wells:
             return False
         store = self._store((facts.namespace, facts.store))
         now = time.time_ns() // 1000
-        pauses = {name: row for name, row in facts.pauses.items() if name != function_id}
         if there is not None:
             await self._note(store, now, "resume", function_id)
             await store.resume(function_id)
+            self._paused(facts, function_id, None)
         if by:
+            row = PauseRow(function_id, now, by, source="manifest")
             await self._note(store, now, "pause", function_id, by=by)
-            pauses[function_id] = PauseRow(function_id, now, by, source="manifest")
-            await store.pause(pauses[function_id])
-        facts.pauses = pauses
+            await store.pause(row)
+            self._paused(facts, function_id, row)
         return True
+
+    @staticmethod
+    def _paused(facts: WellFacts, function_id: str, row: PauseRow | None) -> None:
+        facts.written.add(function_id)
+        others = {name: one for name, one in facts.pauses.items() if name != function_id}
+        facts.pauses = others if row is None else {**others, function_id: row}
 
     @staticmethod
     async def _note(store: PostgresStore, now: int, verb: str, function_id: str, **detail: str | int) -> None:
@@ -257,6 +269,7 @@ class Wells:
         """Let go of a drained revision; False if a run is pinned to it after all."""
         gone = await self._store((facts.namespace, facts.store)).forget_revision(asked.function_id, asked.revision)
         if gone:
+            facts.written.add(asked.function_id)
             facts.revisions[asked.function_id] = [
                 one for one in facts.revisions.get(asked.function_id, ()) if one.revision != asked.revision
             ]
@@ -272,6 +285,7 @@ class Wells:
             await store.register(owner, (), ())
             for row in [facts.functions[one] for one in ids]:
                 if row.active:
+                    facts.written.add(row.function_id)
                     facts.functions[row.function_id] = replace(row, active=False)
                     tell_change(owner, facts.functions[row.function_id], row)
         live = await _live(store, ids)
@@ -286,6 +300,7 @@ class Wells:
             for row in facts.revisions.get(one, ()):
                 await store.forget_revision(one, row.revision)
         for one in ids:
+            facts.written.add(one)
             facts.functions.pop(one, None)
             facts.revisions.pop(one, None)
         facts.index()

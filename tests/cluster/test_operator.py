@@ -430,6 +430,29 @@ def test_a_well_whose_role_or_schema_is_lost_is_made_again(place: Place, postgre
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
+def test_a_function_that_the_store_did_not_take_is_tried_again(place: Place, postgres_dsn: str) -> None:
+    """Where a well that works refuses one function, its status says that it is behind, and it is registered once it can be."""
+    place.apply(function("one"))
+    place.ready("one")
+    name = schema_of(place.namespace, "default")
+
+    async def side(command: str) -> None:
+        connection = await asyncpg.connect(postgres_dsn)
+        await connection.execute(command)
+        await connection.close()
+
+    refusing = f"create function {name}.refuse() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$"
+    row = f"for each row when (new.function_id = 'two') execute function {name}.refuse()"
+    asyncio.run(side(f"{refusing}; create trigger refuse before insert on {name}.functions {row}"))
+    place.apply(function("two"))
+    place.until("two", says("SchedulesReady", "False", "Behind"))
+    place.until("two", lambda two: two["status"].get("readyReplicas") == 1)  # nothing more is heard of it
+    asyncio.run(side(f"drop function {name}.refuse cascade"))
+    place.ready("two")
+    place.until("two", says("SchedulesReady", "True", "Registered"))
+    assert {row.function_id for row in registry(place).functions} == {"one", "two"}
+
+
 def test_hand_edits_are_put_right(place: Place) -> None:
     """Children that were edited or deleted by hand are as a fresh create would make them, within ten seconds."""
     place.apply(function("one"))
