@@ -325,11 +325,11 @@ class Execution:
             return
         if not done.turn.landed:
             self.metrics.fenced.value += 1
-            todo.count_fenced(self.metrics)
+            _count_fenced(todo, self.metrics)
             self.lose(fenced=True)
             return
         self.wrote_at = done.now
-        todo.count(self.metrics)
+        _count(todo, self.metrics)
         if self.is_over:
             return
         self._settle_steps(todo, done)
@@ -454,3 +454,17 @@ class Execution:
             # What ended a wait made the run due at that very instant, unless it was due before.
             if row.kind in WAITED_FOR and row.ended >= self.claimed.due:
                 self.metrics.wait_resolved("event")
+
+
+def _count(landed: Unwritten, metrics: FunctionMetrics) -> None:
+    for step_id, outcome, seconds in landed.tried:
+        metrics.step_done(seconds, outcome, step_id)
+    for step_id, reason, pause, lost in landed.retried:
+        metrics.retried(reason, pause, lost, step_id)
+
+
+def _count_fenced(refused: Unwritten, metrics: FunctionMetrics) -> None:
+    """Their outcome was refused: whoever has the run now tries again."""
+    for step_id, _outcome, seconds in refused.tried:
+        metrics.step_done(seconds, "fenced", step_id)
+        metrics.retried("lost", 0.0, seconds or 0.0, step_id)

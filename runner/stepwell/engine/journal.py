@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from stepwell import values
 from stepwell.engine.events import Fact
 from stepwell.errors import StepMisuse, TooLarge
-from stepwell.metrics import FunctionMetrics
 from stepwell.store.records import FOREVER, AttemptRow, Parked, Signal, Start, StepKind, StepRow, Wait
 from stepwell.store.results import Claimed, Journal
 
@@ -47,19 +46,6 @@ class Unwritten:
         if tried.retry_at is not None:
             pause = (tried.retry_at - tried.ended) / 1e6
             self.retried.append((tried.step_id, type(error).__name__, pause, seconds or 0.0))
-
-    def count(self, metrics: FunctionMetrics) -> None:
-        """Count its attempts, now that it has landed."""
-        for step_id, outcome, seconds in self.tried:
-            metrics.step_done(seconds, outcome, step_id)
-        for step_id, reason, pause, lost in self.retried:
-            metrics.retried(reason, pause, lost, step_id)
-
-    def count_fenced(self, metrics: FunctionMetrics) -> None:
-        """Count attempts whose outcome was refused: whoever has the run now tries again."""
-        for step_id, _outcome, seconds in self.tried:
-            metrics.step_done(seconds, "fenced", step_id)
-            metrics.retried("lost", 0.0, seconds or 0.0, step_id)
 
     def forget_opens(self, wait: Wait) -> bool:
         """Drop what was not yet written of a wait that is over; whether some of it was, and has to be closed."""
