@@ -39,7 +39,7 @@ class Wells:
     """Every well in use. Failures are kept in its facts, as a reason of `StoreReady`, and tried again at the next look."""
 
     def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._addresses = Addresses(cluster, settings)
+        self._addresses = Addresses(cluster, settings, clock)
         self._clock = clock
         self._facts: dict[WellKey, WellFacts] = {}
         self._dsns: dict[WellKey, str] = {}
@@ -72,6 +72,7 @@ class Wells:
         self._facts.pop(key, None)
         self._dsns.pop(key, None)
         self._migrated.discard(key)
+        self._addresses.forget(namespace, store)
         opened = self._open.pop(key, None)
         if opened is not None:
             await opened.close()
@@ -102,7 +103,9 @@ class Wells:
             except AddressRefused as error:
                 self._fail(facts, "Unreachable", str(error))
             except StoreUnavailable:
-                self._fail(facts, "Unreachable", "Postgres can't be reached with this namespace's credentials")
+                held = self._addresses.held(namespace, store) if spec is None else ""
+                why = "Postgres can't be reached with this namespace's credentials" + (f"; {held}" if held else "")
+                self._fail(facts, "Unreachable", why)
             except StoreError as error:
                 self._fail(facts, "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300])
             return facts
