@@ -12,7 +12,7 @@ import structlog
 from stepwell.engine.audit import tell, tell_change
 from stepwell.engine.cancelling import cancel_all
 from stepwell.engine.registration import registration
-from stepwell.errors import AddressRefused, StoreError, StoreUnavailable
+from stepwell.errors import AddressRefused, RoleRefused, StoreError, StoreUnavailable
 from stepwell.store.access import AuditRow
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
@@ -29,6 +29,8 @@ from stepwell_operator.target import Target
 from stepwell_operator.world import Seen
 
 MOST_OPEN = 20
+TAKE_BACK_PAUSE = 60.0
+"""How long a role that stays refused, made again, isn't made once more, in seconds."""
 DELETED = "the DurableFunction was deleted"
 """By what the runs of a function that is gone are cancelled."""
 WellKey = tuple[str, str]
@@ -45,6 +47,7 @@ class Wells:
         self._dsns: dict[WellKey, str] = {}
         self._open: OrderedDict[WellKey, PostgresStore] = OrderedDict()
         self._migrated: set[WellKey] = set()
+        self._taken_back: dict[WellKey, float] = {}
         self._locks: dict[WellKey, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger("stepwell.operator")
 
@@ -72,6 +75,7 @@ class Wells:
         self._facts.pop(key, None)
         self._dsns.pop(key, None)
         self._migrated.discard(key)
+        self._taken_back.pop(key, None)
         self._addresses.forget(namespace, store)
         opened = self._open.pop(key, None)
         if opened is not None:
@@ -91,11 +95,12 @@ class Wells:
                 facts.secret, facts.digest = named(STORE_SECRET, store), digest(dsn)
                 try:
                     await self._migrate(key)
-                except AddressRefused:
-                    if spec is not None or not await self._addresses.take_back(namespace, store, dsn):
+                except RoleRefused:
+                    if spec is not None or not await self._take_back(key, dsn):
                         raise
                     await self._migrate(key)
                 await self._look(key)
+                self._taken_back.pop(key, None)
             except Unready as error:
                 self._fail(facts, error.reason, str(error))
             except ProvisionError as error:
@@ -117,6 +122,16 @@ class Wells:
         self._migrated.add(key)
         if applied:
             self._log.info("migrated a well", namespace=key[0], store=key[1], migrations=len(applied))
+
+    async def _take_back(self, key: WellKey, dsn: str) -> bool:
+        """Have the well's role and schema made again, unless that was of no use a moment ago; whether it was done."""
+        now = self._clock()
+        if now < self._taken_back.get(key, now):
+            return False
+        done = await self._addresses.take_back(*key, dsn)
+        if done:
+            self._taken_back[key] = now + TAKE_BACK_PAUSE
+        return done
 
     async def _readdress(self, key: WellKey, dsn: str) -> None:
         self._dsns[key] = dsn

@@ -6,13 +6,14 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from stepwell_operator import following
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.names import PLACE
-from stepwell_operator.provision import AdministratorAway
+from stepwell_operator.provision import AdministratorAway, schema_of
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import Owners
 from stepwell_operator.wells import Wells
@@ -82,6 +83,14 @@ async def operator(postgres_dsn: str) -> AsyncIterator[Operator]:
     made = Operator(postgres_dsn)
     yield made
     await made.wells.close()
+
+
+@pytest.fixture
+async def side(postgres_dsn: str) -> AsyncIterator[Any]:
+    """A connection of the administrator's."""
+    made = await asyncpg.connect(postgres_dsn)
+    yield made
+    await made.close()
 
 
 @pytest.fixture
@@ -204,3 +213,40 @@ async def test_an_address_of_an_earlier_release_says_that_it_stays(operator: Ope
     del operator.secrets.there[shop, "stepwell-store"]
     assert (await operator.prepare(shop)).ready
     assert "sslmode=disable" in operator.secrets.dsn(shop)
+
+
+async def test_a_role_that_may_not_connect_is_not_made_again(operator: Operator, shop: str, side: Any) -> None:
+    """Whoever revokes CONNECT means it: nothing is written to Postgres for that, and nothing is said of a role made again."""
+    database, role = f"d_{uuid4().hex}", schema_of(shop, "default")
+    await side.execute(f"create database {database}")
+    operator.administrate(f"{operator.admin.rpartition('/')[0]}/{database}")
+    assert (await operator.prepare(shop)).ready
+    await operator.wells.forget(shop, "default")
+    await side.execute(f"revoke connect on database {database} from public")
+    written = "select xmin::text from pg_authid where rolname = $1"
+    before = await side.fetchval(written, role)
+    with capture_logs() as logged:
+        told = await operator.prepare(shop)
+    assert (told.reason, told.message) == ("Unreachable", "Postgres refuses the database of this address (42501)")
+    assert await side.fetchval(written, role) == before
+    assert events(logged, "made a well's role and schema again") == []
+    await side.execute(f"grant connect on database {database} to public")
+    assert (await operator.prepare(shop)).ready
+
+
+async def test_a_role_that_stays_refused_is_made_again_once_a_minute(operator: Operator, shop: str, side: Any) -> None:
+    """What making the role again doesn't mend isn't done at each look: a schema of somebody else's, as an example."""
+    name = schema_of(shop, "default")
+    assert (await operator.prepare(shop)).ready
+    await operator.wells.forget(shop, "default")
+    await side.execute(f"drop schema {name} cascade; create schema {name} authorization postgres")
+    with capture_logs() as logged:
+        for seconds in (0, 1, 100):
+            operator.now += seconds
+            assert (await operator.prepare(shop)).reason == "Unreachable"
+    assert len(events(logged, "made a well's role and schema again")) == 2
+    await side.execute(f"alter schema {name} owner to {name}")
+    assert (await operator.prepare(shop)).ready
+    await side.execute(f"drop schema {name} cascade")
+    await operator.wells.look(shop, "default")
+    assert (await operator.prepare(shop)).ready
