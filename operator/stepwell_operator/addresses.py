@@ -2,7 +2,7 @@
 
 import base64
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import orjson
 import structlog
@@ -10,17 +10,9 @@ import structlog
 from stepwell.errors import SpecError
 from stepwell.spec.durable_store import DurableStoreSpec, parse_store
 from stepwell_operator.cluster import SECRET, STORE, Cluster, Conflict, Document
+from stepwell_operator.following import Following
 from stepwell_operator.names import GATEWAY_SECRET, PLACE, STORE_SECRET, labels
-from stepwell_operator.provision import (
-    Provisioned,
-    address_for,
-    our_password,
-    password_for,
-    place_of,
-    provision,
-    schema_of,
-    with_schema,
-)
+from stepwell_operator.provision import Provisioned, ProvisionError, password_for, provision, schema_of, with_schema
 from stepwell_operator.resources.gateway import named, secret
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import Owners, uids
@@ -38,9 +30,10 @@ class Unready(Exception):
 class Addresses:
     """The addresses of wells, made where there is none yet."""
 
-    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float]) -> None:
         self._cluster = cluster
         self._settings = settings
+        self._following = Following(clock)
         self._log = structlog.get_logger("stepwell.operator")
 
     async def find(self, namespace: str, store: str, spec: Seen | None, owners: Owners) -> str:
@@ -73,29 +66,31 @@ class Addresses:
         self._log.warning("made a well's role and schema again", namespace=namespace, store=store)
         return True
 
-    async def _followed(self, namespace: str, store: str, there: Provisioned) -> Provisioned:
-        """The address that is there, or, if the administrator's leads elsewhere by now, one of the same role and password there.
+    def held(self, namespace: str, store: str) -> str:
+        """Why a well doesn't follow the administrator's address, if something is in its way."""
+        return self._following.held(namespace, store)
 
-        An address that we didn't make stays as it is, and one that was made before places were noted, unless it leads there.
-        """
-        admin, role = await self._administrator(), schema_of(namespace, store)
-        if admin is None or there.place == (place := place_of(admin)):
+    def forget(self, namespace: str, store: str) -> None:
+        """Nobody uses this well any more."""
+        self._following.forget(namespace, store)
+
+    async def _followed(self, namespace: str, store: str, there: Provisioned) -> Provisioned:
+        """The address that is there, or one of the same role where the administrator's leads by now; raise WellMissing."""
+        try:
+            admin = await self._administrator()
+        except ProvisionError as error:
+            self._following.stay("", namespace, store, error)
             return there
-        password = our_password(there.dsn, role)
-        if password is None:
-            return there
-        if there.dsn == address_for(admin, role, password):
-            return Provisioned(there.dsn, place)
-        if not there.place:
-            return there
-        made = await provision(admin, namespace, store, password, moved=True)
-        self._log.info("a well's Secret follows the administrator's address", namespace=namespace, store=store)
-        return made
+        return await self._following.follow(admin, namespace, store, there)
 
     async def _administrator(self) -> str | None:
-        """The administrator's address, if there is one."""
+        """The administrator's address, if there is one; ProvisionError if it is no text."""
         name = self._settings.admin_secret
-        return _read(await self._cluster.get(SECRET, self._settings.namespace, name), "dsn") if name else None
+        found = await self._cluster.get(SECRET, self._settings.namespace, name) if name else None
+        try:
+            return _read(found, "dsn")
+        except UnicodeDecodeError:
+            raise ProvisionError(f"the operator's Secret {name!r} has a key 'dsn' that is no UTF-8 text") from None
 
     async def _users_address(self, namespace: str, spec: Seen) -> str:
         given = _store_spec(spec)

@@ -4,7 +4,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -14,6 +14,8 @@ from stepwell_operator.names import digest
 
 LONGEST = 63
 TIMEOUT = 10.0
+WHO = frozenset({"user", "password", "passfile", "sslpassword"})
+"""Parameters of an address that would carry the administrator's own secrets into every namespace."""
 OUR_PASSWORD = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
@@ -21,6 +23,14 @@ class ProvisionError(StepwellError):
     """The administrator's Postgres can't be reached, or refuses; the message holds no password."""
 
     code = "DF0720"
+
+
+class AdministratorAway(ProvisionError):
+    """No connection to the administrator's Postgres, or none for this user and password."""
+
+
+class WellMissing(ProvisionError):
+    """The administrator's Postgres answers, and hasn't the schema of a well that is to move there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +64,16 @@ def as_role(dsn: str, role: str, password: str) -> str:
 def place_of(admin: str) -> str:
     """A short hash of where an address leads, with what parameters, but not who asks there; raise ProvisionError."""
     _driver_address(admin)
-    parts = urlsplit(admin)
-    return digest([parts.netloc.rpartition("@")[2], parts.path, sorted(parse_qsl(parts.query))])
+    return _place(urlsplit(admin))
+
+
+def is_as_made(made: Provisioned, role: str) -> bool:
+    """Whether an address still leads to where it was made from, and to the role's schema there: nobody edited it since."""
+    try:
+        parts = urlsplit(made.dsn)
+    except ValueError:
+        return False
+    return _place(parts) == made.place and dict(parse_qsl(parts.query)).get("schema") == role
 
 
 def our_password(dsn: str, role: str) -> str | None:
@@ -72,7 +90,10 @@ def our_password(dsn: str, role: str) -> str | None:
 
 def password_for(dsn: str, admin: str, role: str) -> str | None:
     """The password in an address that we made for this role, in the Postgres that we administer; None for any other address."""
-    parts, ours = urlsplit(dsn), urlsplit(admin)
+    try:
+        parts, ours = urlsplit(dsn), urlsplit(admin)
+    except ValueError:
+        return None
     if (parts.netloc.rpartition("@")[2], parts.path) != (ours.netloc.rpartition("@")[2], ours.path):
         return None
     return our_password(dsn, role)
@@ -96,7 +117,7 @@ async def provision(admin: str, namespace: str, store: str, password: str | None
         async with connection.transaction():
             await connection.execute("select pg_advisory_xact_lock(hashtextextended($1, 11))", name)
             if moved and await connection.fetchval("select to_regnamespace($1) is null", name):
-                raise ProvisionError(
+                raise WellMissing(
                     f"the administrator's address leads to another Postgres, without a schema {name!r}: restore it there, "
                     "or delete this namespace's Secret with the well's address to begin with an empty one"
                 )
@@ -119,6 +140,11 @@ async def provision(admin: str, namespace: str, store: str, password: str | None
     return Provisioned(address_for(admin, name, password), place)
 
 
+async def reach(admin: str) -> None:
+    """Raise AdministratorAway unless the administrator's Postgres takes a connection."""
+    (await _connect(admin)).terminate()
+
+
 async def _connect(admin: str) -> Any:
     dsn, parts = _driver_address(admin), urlsplit(admin)
     try:
@@ -127,12 +153,25 @@ async def _connect(admin: str) -> Any:
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         text = str(error) or type(error).__name__
         shown = text.replace(parts.password, "***") if parts.password else text
-        raise ProvisionError(f"the administrator's Postgres can't be used: {shown}") from None
+        raise AdministratorAway(f"the administrator's Postgres can't be used: {shown}") from None
+
+
+def _place(parts: SplitResult) -> str:
+    query = sorted((name, value) for name, value in parse_qsl(parts.query) if name != "schema")
+    return digest([parts.netloc.rpartition("@")[2], parts.path, query])
 
 
 def _driver_address(admin: str) -> str:
     """The administrator's address without what is ours in it."""
     try:
-        return parse_address(admin).dsn
+        dsn = parse_address(admin).dsn
     except StoreError as error:
         raise ProvisionError(f"the administrator's address can't be used: {error}") from None
+    query = parse_qsl(urlsplit(admin).query, keep_blank_values=True)
+    if found := sorted({name.lower() for name, _ in query} & WHO):
+        raise ProvisionError(
+            f"the administrator's address has {', '.join(found)} in its query, and so would the address of every namespace: "
+            "in the operator's Secret (store.adminSecret), key 'dsn', put user and password before the @, as in "
+            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and leave these parameters out"
+        )
+    return dsn

@@ -12,7 +12,7 @@ import structlog
 from stepwell.engine.audit import tell, tell_change
 from stepwell.engine.cancelling import cancel_all
 from stepwell.engine.registration import registration
-from stepwell.errors import AddressRefused, StoreError, StoreUnavailable
+from stepwell.errors import AddressRefused, RoleRefused, StoreError, StoreUnavailable
 from stepwell.store.access import AuditRow
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
@@ -29,6 +29,8 @@ from stepwell_operator.target import Target
 from stepwell_operator.world import Seen
 
 MOST_OPEN = 20
+TAKE_BACK_PAUSE = 60.0
+"""How long a role that stays refused, made again, isn't made once more, in seconds."""
 DELETED = "the DurableFunction was deleted"
 """By what the runs of a function that is gone are cancelled."""
 WellKey = tuple[str, str]
@@ -39,12 +41,13 @@ class Wells:
     """Every well in use. Failures are kept in its facts, as a reason of `StoreReady`, and tried again at the next look."""
 
     def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._addresses = Addresses(cluster, settings)
+        self._addresses = Addresses(cluster, settings, clock)
         self._clock = clock
         self._facts: dict[WellKey, WellFacts] = {}
         self._dsns: dict[WellKey, str] = {}
         self._open: OrderedDict[WellKey, PostgresStore] = OrderedDict()
         self._migrated: set[WellKey] = set()
+        self._taken_back: dict[WellKey, float] = {}
         self._locks: dict[WellKey, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger("stepwell.operator")
 
@@ -72,6 +75,8 @@ class Wells:
         self._facts.pop(key, None)
         self._dsns.pop(key, None)
         self._migrated.discard(key)
+        self._taken_back.pop(key, None)
+        self._addresses.forget(namespace, store)
         opened = self._open.pop(key, None)
         if opened is not None:
             await opened.close()
@@ -90,11 +95,12 @@ class Wells:
                 facts.secret, facts.digest = named(STORE_SECRET, store), digest(dsn)
                 try:
                     await self._migrate(key)
-                except AddressRefused:
-                    if spec is not None or not await self._addresses.take_back(namespace, store, dsn):
+                except RoleRefused:
+                    if spec is not None or not await self._take_back(key, dsn):
                         raise
                     await self._migrate(key)
                 await self._look(key)
+                self._taken_back.pop(key, None)
             except Unready as error:
                 self._fail(facts, error.reason, str(error))
             except ProvisionError as error:
@@ -102,7 +108,9 @@ class Wells:
             except AddressRefused as error:
                 self._fail(facts, "Unreachable", str(error))
             except StoreUnavailable:
-                self._fail(facts, "Unreachable", "Postgres can't be reached with this namespace's credentials")
+                held = self._addresses.held(namespace, store) if spec is None else ""
+                why = "Postgres can't be reached with this namespace's credentials" + (f"; {held}" if held else "")
+                self._fail(facts, "Unreachable", why)
             except StoreError as error:
                 self._fail(facts, "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300])
             return facts
@@ -114,6 +122,16 @@ class Wells:
         self._migrated.add(key)
         if applied:
             self._log.info("migrated a well", namespace=key[0], store=key[1], migrations=len(applied))
+
+    async def _take_back(self, key: WellKey, dsn: str) -> bool:
+        """Have the well's role and schema made again, unless that was of no use a moment ago; whether it was done."""
+        now = self._clock()
+        if now < self._taken_back.get(key, now):
+            return False
+        done = await self._addresses.take_back(*key, dsn)
+        if done:
+            self._taken_back[key] = now + TAKE_BACK_PAUSE
+        return done
 
     async def _readdress(self, key: WellKey, dsn: str) -> None:
         self._dsns[key] = dsn

@@ -117,6 +117,10 @@ class AddressRefused(StoreError):
     code = "DF0504"
 
 
+class RoleRefused(AddressRefused):
+    """The server refuses the role or its password, or the schema isn't the role's to make or change: it may be lost there."""
+
+
 class SchemaPending(StoreError):
     """The well's schema isn't there, isn't the role's, or lacks migrations: somebody may be making or restoring it now."""
 

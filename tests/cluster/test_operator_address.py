@@ -82,6 +82,22 @@ def test_a_namespace_follows_the_administrators_address(place: Place, installed:
     assert secret(place)["metadata"]["resourceVersion"] == version
 
 
+def test_a_wrong_host_leaves_wells_ready(place: Place, installed: Installed, operator: OperatorProcess) -> None:
+    """A new address where nobody answers is told in the log, wells go on by the one they have, and the right one is followed."""
+    before, was = (place.dsn(), mark(place)), generations(place)
+    administrate(installed, installed.dsn.replace("127.0.0.1", "127.0.0.2") + "?connect_timeout=1")
+    eventually(lambda: b"wells stay where they are" in operator.log.read_bytes())
+    place.patch("one", retries=7)
+    told = place.ready("one")
+    assert condition(told, "StoreReady")["status"] == "True"
+    assert (place.dsn(), mark(place)) == before
+    assert generations(place)["stepwell-gateway"] == was["stepwell-gateway"]
+    administrate(installed, installed.dsn.replace("127.0.0.1", "localhost"))
+    eventually(lambda: urlsplit(place.dsn()).hostname == "localhost")
+    place.ready("one")
+    assert operator.log.read_bytes().count(b"wells stay where they are") == 1
+
+
 def test_a_postgres_without_the_well_is_not_followed(place: Place, installed: Installed) -> None:
     """Where the well isn't, nothing is made and no pod is replaced; the status says what to do, and once it is there all goes on."""
     with server() as other:

@@ -27,7 +27,12 @@ OVER = "it may begin"
 
 
 class Waiting:
-    """A process's patience whose naps are short, and which does the next of `acts` after every fourth of them."""
+    """A process's patience whose naps are short, and which does the next of `acts` at a fourth nap.
+
+    An act waits for the cause before it to be told: between two tries to connect the store repeats what it has met, for seconds.
+    """
+
+    done = 0
 
     def __init__(self, *acts: Act) -> None:
         self.acts = list(acts)
@@ -40,14 +45,15 @@ class Waiting:
 
     async def nap(self, pause: float) -> None:
         self.pauses.append(pause)
-        if self.acts and len(self.pauses) % TRIES == 0:
+        if self.acts and len(self.pauses) % TRIES == 0 and len(self.told) > self.done:
+            self.done += 1
             await self.acts.pop(0)()
         await asyncio.sleep(0.02)
 
     async def open(self, well: Well) -> list[str]:
         """Open the well; the log's lines."""
         with capture_logs() as logged:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await self.patience.open(well)
         return [f"{one['log_level']} {one.get('error', one['event'])}" for one in logged]
 

@@ -8,7 +8,16 @@ from hypothesis import given
 from unit.operator.observations import target_at
 
 from stepwell_operator.names import POOL_ID, digest, labels, pool_id, revision_of
-from stepwell_operator.provision import ProvisionError, our_password, password_for, place_of, schema_of
+from stepwell_operator.provision import (
+    Provisioned,
+    ProvisionError,
+    address_for,
+    is_as_made,
+    our_password,
+    password_for,
+    place_of,
+    schema_of,
+)
 from stepwell_operator.resources.gateway import named
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -49,6 +58,7 @@ OURS = "Ab3_-" * 6 + "xy"
         (f"postgresql://stepwell_a:{OURS}@h:5432/other", None),
         ("postgresql://stepwell_a@h:5432/stepwell", None),
         ("postgresql://stepwell_a:short@h:5432/stepwell", None),
+        (f"postgresql://stepwell_a:{OURS}@[::1/stepwell", None),
         (f"postgresql://stepwell_a:{OURS[:-13]}'%20superuser--@h:5432/stepwell", None),
     ],
 )
@@ -85,6 +95,46 @@ def test_an_administrators_address_that_can_not_be_read_is_told_without_it(admin
     with pytest.raises(ProvisionError, match="the administrator's address can't be used") as told:
         place_of(admin)
     assert "cret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("user=ada", "user"),
+        ("sslmode=require&password=cret", "password"),
+        ("p%61ssword=cret&USER=cret", "password, user"),
+        ("sslpassword=cret", "sslpassword"),
+        ("passfile=cret", "passfile"),
+        ("password=", "password"),
+    ],
+)
+def test_an_administrators_secrets_stand_before_the_at(query: str, said: str) -> None:
+    """A password in the query would be copied into every namespace: it is refused, with what to do, and not repeated."""
+    with pytest.raises(ProvisionError, match=rf"has {said} in its query.*put user and password before the @") as told:
+        place_of(f"postgresql://admin:secret@h:5432/stepwell?{query}")
+    assert "cret" not in str(told.value).replace("Secret", "")
+
+
+@pytest.mark.parametrize(
+    ("edited", "same"),
+    [
+        (address_for(ADMIN, "stepwell_a", OURS), True),
+        (address_for(ADMIN, "stepwell_a", OURS).replace("h:5432", "pooler:6432"), False),
+        (address_for(ADMIN, "stepwell_a", OURS) + "&pooler=1", False),
+        (address_for(ADMIN, "stepwell_b", OURS), False),
+        (f"postgresql://stepwell_a:{OURS}@h:5432/stepwell?reads=2", False),
+        ("postgresql://stepwell_a@[::1/d", False),
+    ],
+)
+def test_an_edited_address_is_known(edited: str, same: bool) -> None:
+    """An address leads where it was made from, to its role's schema, with the same parameters, or somebody has edited it."""
+    assert is_as_made(Provisioned(edited, place_of(ADMIN)), "stepwell_a") is same
+
+
+def test_an_administrators_schema_is_no_part_of_a_place() -> None:
+    """Wells have schemas of their own, so an administrator's address with one makes addresses that are known again."""
+    admin = f"{ADMIN}&schema=mine"
+    assert is_as_made(Provisioned(address_for(admin, "stepwell_a", OURS), place_of(admin)), "stepwell_a")
 
 
 @given(store=STORES)

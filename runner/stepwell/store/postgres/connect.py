@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from stepwell.errors import AddressRefused, StoreError, StoreUnavailable
+from stepwell.errors import AddressRefused, RoleRefused, StoreError, StoreUnavailable
 from stepwell.store.postgres.driver import Connection, open_connection
 
 COMMAND_TIMEOUT = 10.0
@@ -38,13 +38,12 @@ _GONE = (
     asyncpg.InsufficientPrivilegeError,
 )
 """What statements meet while a well is being restored: its schema is away, or only half there."""
-_REFUSALS = (
-    asyncpg.InvalidAuthorizationSpecificationError,
+_DATABASE_REFUSALS = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
     asyncpg.ObjectNotInPrerequisiteStateError,
 )
-"""How a server refuses: the role or its password; a database that isn't there, isn't the role's or takes nobody now."""
+"""How a server refuses a database: it isn't there, isn't the role's or takes nobody now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +119,10 @@ async def connect(address: Address) -> Connection:
         return await open_connection(
             address.dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=settings, **more
         )
-    except _REFUSALS as error:
-        what = "user or password" if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) else "database"
-        raise AddressRefused(f"Postgres refuses the {what} of this address ({error.sqlstate})") from error
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        raise RoleRefused(f"Postgres refuses the user or password of this address ({error.sqlstate})") from error
+    except _DATABASE_REFUSALS as error:
+        raise AddressRefused(f"Postgres refuses the database of this address ({error.sqlstate})") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise translated(error) from error
 

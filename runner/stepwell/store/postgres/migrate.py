@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from stepwell.errors import AddressRefused, SchemaPending, StoreError
+from stepwell.errors import RoleRefused, SchemaPending, StoreError
 from stepwell.store import statements
 from stepwell.store.postgres.connect import Address, connect, translated
 from stepwell.store.postgres.driver import Connection
@@ -49,9 +49,7 @@ async def migrate(address: Address, schema: str) -> list[str]:
                     applied.append(migration.name)
         await make_days(connection, schema)
     except asyncpg.InsufficientPrivilegeError as error:
-        raise AddressRefused(
-            f"the role of this address may not make or change the schema {schema!r} ({error.sqlstate})"
-        ) from error
+        raise RoleRefused(f"the role of this address may not make or change the schema {schema!r} ({error.sqlstate})") from error
     except (asyncpg.PostgresError, OSError, TimeoutError) as error:
         raise translated(error) from error
     finally:
