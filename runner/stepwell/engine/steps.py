@@ -46,7 +46,7 @@ async def run(passing: Pass, step_id: str, body: Body) -> StepRow:
     execution, key, row = await _enter(passing, step_id, StepKind.RUN)
     if row is not None:
         return row
-    wait = _open_before(passing, key, StepKind.RUN)
+    wait = execution.journal.waits.get(key)
     attempt = 0
     if wait is not None:
         attempt = wait.attempt
@@ -67,7 +67,7 @@ async def sleep(passing: Pass, step_id: str, until: Callable[[int], int]) -> Ste
     execution, key, row = await _enter(passing, step_id, StepKind.SLEEP)
     if row is not None:
         return row
-    if _open_before(passing, key, StepKind.SLEEP) is None:
+    if key not in execution.journal.waits:
         now = execution.deps.clock.now()
         due = until(now)
         _check_length(step_id, due - now)
@@ -85,7 +85,7 @@ async def wait_for_event(passing: Pass, step_id: str, wanted: EventWanted) -> St
     execution, key, row = await _enter(passing, step_id, StepKind.EVENT)
     if row is not None:
         return row
-    if _open_before(passing, key, StepKind.EVENT) is None:
+    if key not in execution.journal.waits:
         execution.journal.room_for_step()
         _check_wanted(step_id, wanted)
         name = native_name(wanted.name)
@@ -118,7 +118,7 @@ async def wait_for_signal(passing: Pass, step_id: str, signal: str, timeout: tim
     execution, key, row = await _enter(passing, step_id, StepKind.SIGNAL)
     if row is not None:
         return row
-    if _open_before(passing, key, StepKind.SIGNAL) is None:
+    if key not in execution.journal.waits:
         execution.journal.room_for_step()
         _check_signal(step_id, signal)
         now = execution.deps.clock.now()
@@ -139,7 +139,6 @@ async def send_signal(passing: Pass, step_id: str, signal: str, data: Any) -> St
     execution, key, row = await _enter(passing, step_id, StepKind.SEND_SIGNAL)
     if row is not None:
         return row
-    _open_before(passing, key, StepKind.SEND_SIGNAL)  # raises for any: a send opens none
     execution.journal.room_for_step()
     _check_signal(step_id, signal)
     value = values.encode(data, f"step {step_id!r}: data")
@@ -158,7 +157,6 @@ async def send_event(passing: Pass, step_id: str, events: Sequence[NewEvent]) ->
     execution, key, row = await _enter(passing, step_id, StepKind.SEND_EVENT)
     if row is not None:
         return row
-    _open_before(passing, key, StepKind.SEND_EVENT)  # raises for any: a send opens none
     execution.journal.room_for_step()
     now = execution.deps.clock.now()
     facts = [
@@ -182,7 +180,7 @@ async def invoke(passing: Pass, step_id: str, target: str, data: Mapping[str, An
     execution, key, row = await _enter(passing, step_id, StepKind.INVOKE)
     if row is not None:
         return row
-    if _open_before(passing, key, StepKind.INVOKE) is not None:
+    if key in execution.journal.waits:
         return await _parked(execution, key)
     execution.journal.room_for_step()
     now = execution.deps.clock.now()
@@ -221,7 +219,10 @@ def _not_there(target: str, registry: KnownRegistry) -> str:
 
 
 async def _enter(passing: Pass, step_id: str, kind: StepKind) -> tuple[Execution, Key, StepRow | None]:
-    """Where a verb begins: the key of this use of the step, and its row if the journal has it already."""
+    """Where a verb begins: the key of this use of the step, and its row if the journal has it already.
+
+    StepMisuse where that row, or the wait that an earlier pass opened under this key, is of another kind.
+    """
     inside = current.get()
     if inside is not None:
         raise StepMisuse(f"step {step_id!r} is called inside step {inside.id!r}; steps don't nest: call it beside the other one")
@@ -232,20 +233,13 @@ async def _enter(passing: Pass, step_id: str, kind: StepKind) -> tuple[Execution
     execution = passing.execution
     key = passing.next_key(step_id)
     row = execution.journal.memo.get(key)
+    known = row if row is not None else execution.journal.waits.get(key)
+    if known is not None:
+        recorded_as(known, kind, execution.run_id)
+        passing.pass_by()
     if row is not None:
-        recorded_as(row, kind, execution.run_id)
         execution.metrics.memoized.value += 1
-        passing.pass_by()
     return execution, key, row
-
-
-def _open_before(passing: Pass, key: Key, kind: StepKind) -> Wait | None:
-    """The wait that an earlier pass of the code opened under this key."""
-    wait = passing.execution.journal.waits.get(key)
-    if wait is not None:
-        recorded_as(wait, kind, passing.execution.run_id)
-        passing.pass_by()
-    return wait
 
 
 def _odd_id(step_id: object) -> StepMisuse:
