@@ -8,6 +8,17 @@ from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, Revision
 
 V = TypeVar("V")
 READY = "Connected"
+OWNER = "dfn/"
+
+
+def owner_of(name: str) -> str:
+    """Who owns the rows of a DurableFunction in its well."""
+    return f"{OWNER}{name}"
+
+
+def name_of(row: FunctionRow) -> str | None:
+    """The DurableFunction that owns a row; None if it isn't one that owns it."""
+    return row.owner.removeprefix(OWNER) if row.owner.startswith(OWNER) else None
 
 
 @dataclass(slots=True)
@@ -48,8 +59,9 @@ class WellFacts:
         found: set[str] = set()
         for function_id in self.by_pool.get(pool, ()):
             row = self.functions.get(function_id)
-            if row is not None and row.owner.startswith("dfn/"):
-                found.add(row.owner.removeprefix("dfn/"))
+            name = name_of(row) if row is not None else None
+            if name is not None:
+                found.add(name)
         return found
 
     def newer(self, found: Mapping[str, V], known: Mapping[str, V]) -> dict[str, V]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from stepwell.errors import StoreError
 from stepwell_operator.cluster import FUNCTION, NotThere
-from stepwell_operator.facts import WellFacts
+from stepwell_operator.facts import WellFacts, name_of, owner_of
 from stepwell_operator.names import FINALIZER
-from stepwell_operator.plan import owner_of
 from stepwell_operator.settling import OWNERS_PATIENCE
 from stepwell_operator.target import Fault, Target
 from stepwell_operator.workqueue import Item
@@ -70,7 +69,7 @@ class Leaving:
         reconciler.settled(Item("well", namespace, store))
         if facts.functions and not facts.ready:
             facts = await reconciler.wells.look_back(namespace, store)
-        if not any(row.owner.startswith("dfn/") for row in facts.functions.values()):
+        if all(name_of(row) is None for row in facts.functions.values()):
             await reconciler.wells.forget(namespace, store)
             return None
         self.look_for_orphans(facts)
@@ -79,9 +78,9 @@ class Leaving:
     def look_for_orphans(self, facts: WellFacts) -> None:
         """Say farewell to functions that are in the well and whose objects went while nobody looked."""
         for row in facts.functions.values():
-            key = (facts.namespace, row.owner.removeprefix("dfn/"))
-            if row.owner.startswith("dfn/") and key not in self._reconciler.world.functions:
-                self._reconciler.function(key)
+            name = name_of(row)
+            if name is not None and (facts.namespace, name) not in self._reconciler.world.functions:
+                self._reconciler.function((facts.namespace, name))
 
     def _doubt(self, namespace: str, name: str) -> float:
         """For how many seconds more a function whose object isn't there isn't taken for deleted; 0 if its deletion was seen.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from stepwell.store.registry import RevisionRow
-from stepwell_operator.facts import WellFacts
+from stepwell_operator.facts import WellFacts, owner_of
 from stepwell_operator.target import Fault, PoolSpec, Target, read_pool
 from stepwell_operator.world import Child, Seen
 
@@ -111,11 +111,6 @@ def plan(seen: Observed) -> Plan:
     if not made.accepted and made.current is None:
         return made  # of what the well knows nothing, nothing goes
     return replace(made, dropped=frozenset(seen.owned - set(made.pools)))
-
-
-def owner_of(name: str) -> str:
-    """Who owns a function's rows in its well."""
-    return f"dfn/{name}"
 
 
 def rows_of(seen: Observed) -> Sequence[RevisionRow]:

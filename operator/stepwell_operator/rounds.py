@@ -2,6 +2,7 @@
 
 import asyncio
 
+from stepwell_operator.facts import name_of
 from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.workqueue import Item
 
@@ -24,10 +25,11 @@ class Rounds:
                         self._reconciler.well(namespace, store)
                     continue
                 facts = await self._reconciler.wells.look(namespace, store)
-                changed = facts.take_changed()
-                for row in facts.functions.values():
-                    if row.function_id in changed and row.owner.startswith("dfn/"):
-                        self._reconciler.function((namespace, row.owner.removeprefix("dfn/")))
+                for function_id in facts.take_changed():
+                    row = facts.functions.get(function_id)
+                    name = name_of(row) if row is not None else None
+                    if name is not None:
+                        self._reconciler.function((namespace, name))
                 if not facts.ready:
                     self._reconciler.look_at(self._reconciler.users(namespace, store))
 

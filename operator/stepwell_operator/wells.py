@@ -18,9 +18,9 @@ from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
 from stepwell_operator.addresses import Addresses, Unready
 from stepwell_operator.cluster import STORE, Cluster, ClusterError
-from stepwell_operator.facts import READY, WellFacts
+from stepwell_operator.facts import READY, WellFacts, owner_of
 from stepwell_operator.names import STORE_SECRET, digest
-from stepwell_operator.plan import Forget, Move, Register, owner_of
+from stepwell_operator.plan import Forget, Move, Register
 from stepwell_operator.provision import ProvisionError
 from stepwell_operator.resources.gateway import named
 from stepwell_operator.settings import Settings

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from stepwell.store.registry import FunctionRow, RevisionRow, RevisionWork
-from stepwell_operator.facts import READY, WellFacts
-from stepwell_operator.plan import Observed, owner_of
+from stepwell_operator.facts import READY, WellFacts, owner_of
+from stepwell_operator.plan import Observed, Register
 from stepwell_operator.target import Fault, Target, target_of
 from stepwell_operator.world import Child, Seen
 
@@ -38,6 +38,11 @@ def target_at(version: int = 1, **more: Any) -> Target:
 def revision_row(target: Target) -> RevisionRow:
     """The row of a target's revision."""
     return RevisionRow(target.function.id, target.revision, target.pool_id, target.code_row(), 1)
+
+
+def register_of(target: Target) -> Register:
+    """What registers a target, its own revision for new runs."""
+    return Register(target, target.revision, target.pool_id, (revision_row(target),))
 
 
 def function_row(target: Target, *, at: Target | None = None, active: bool = True) -> FunctionRow:
