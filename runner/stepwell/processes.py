@@ -198,7 +198,6 @@ async def _runner(store: StoreSettings, settings: RunnerSettings, upkeep: Upkeep
         stack.enter_context(traced(well, upkeep, "runner"))
         worker = Worker(well, functions, worker_options(settings))
         pool = PoolCode(well, settings.pool, Path(settings.code) if settings.code else None) if settings.registered else None
-
         if not await _unless(stop, patience.outlast(lambda: _begin(worker, pool))):
             return
         doorstep.open = True

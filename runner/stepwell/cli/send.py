@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stepwell.cli.api import Api, Json, Key, Look, RequestRefused, Timeout, Url, Wait, part, until_ended
+from stepwell.cli.api import FINAL, Api, Json, Key, Look, RequestRefused, Timeout, Url, Wait, part, until_ended
 from stepwell.cli.payload import Data, read_data
 from stepwell.cli.show import brief, json_out, line, note, table
 from stepwell.clock import SystemClock
@@ -78,7 +78,7 @@ def queued_or_ended(api: Api, made: dict[str, Any], timeout: float | None, *, js
 
 def exit_by(runs: list[dict[str, Any]], timeout: float) -> None:
     """Exit with 1 unless every run completed."""
-    late = [run for run in runs if run["status"] not in {"COMPLETED", "SKIPPED", "FAILED", "CANCELLED"}]
+    late = [run for run in runs if run["status"] not in FINAL]
     if late:
         note(
             f"{len(late)} of {len(runs)} runs did not end within {timeout:g} s; look again: stepwell runs get {late[0]['run_id']}"
