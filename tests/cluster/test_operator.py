@@ -26,6 +26,14 @@ def registry(place: Place) -> Registry:
     return place.store(ask)
 
 
+async def execute(dsn: str, *commands: str) -> None:
+    """Do something to the database that the operator has no part in."""
+    connection = await asyncpg.connect(dsn)
+    for command in commands:
+        await connection.execute(command)
+    await connection.close()
+
+
 def end_runs(place: Place, name: str) -> None:
     """Cancel the function's live runs."""
     from stepwell.engine.cancelling import cancel_all
@@ -406,12 +414,6 @@ def test_a_well_whose_role_or_schema_is_lost_is_made_again(place: Place, postgre
     log_out = f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = '{name}'"
     role = [f"alter role {name} nologin", log_out, f"drop owned by {name} cascade", f"drop role {name}"]
 
-    async def lose() -> None:
-        connection = await asyncpg.connect(postgres_dsn)
-        for command in [f"drop schema {name} cascade"] if keeps_role else role:
-            await connection.execute(command)
-        await connection.close()
-
     async def registered() -> bool:
         connection = await asyncpg.connect(postgres_dsn)
         try:
@@ -421,7 +423,7 @@ def test_a_well_whose_role_or_schema_is_lost_is_made_again(place: Place, postgre
         finally:
             await connection.close()
 
-    asyncio.run(lose())
+    asyncio.run(execute(postgres_dsn, *([f"drop schema {name} cascade"] if keeps_role else role)))
     eventually(lambda: asyncio.run(registered()))  # the status may have said so for too short a time to be seen
     place.ready("one")
     assert place.dsn() == dsn
@@ -436,18 +438,13 @@ def test_a_function_that_the_store_did_not_take_is_tried_again(place: Place, pos
     place.ready("one")
     name = schema_of(place.namespace, "default")
 
-    async def side(command: str) -> None:
-        connection = await asyncpg.connect(postgres_dsn)
-        await connection.execute(command)
-        await connection.close()
-
     refusing = f"create function {name}.refuse() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$"
     row = f"for each row when (new.function_id = 'two') execute function {name}.refuse()"
-    asyncio.run(side(f"{refusing}; create trigger refuse before insert on {name}.functions {row}"))
+    asyncio.run(execute(postgres_dsn, f"{refusing}; create trigger refuse before insert on {name}.functions {row}"))
     place.apply(function("two"))
     place.until("two", says("SchedulesReady", "False", "Behind"))
     place.until("two", lambda two: two["status"].get("readyReplicas") == 1)  # nothing more is heard of it
-    asyncio.run(side(f"drop function {name}.refuse cascade"))
+    asyncio.run(execute(postgres_dsn, f"drop function {name}.refuse cascade"))
     place.ready("two")
     place.until("two", says("SchedulesReady", "True", "Registered"))
     assert {row.function_id for row in registry(place).functions} == {"one", "two"}

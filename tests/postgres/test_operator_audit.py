@@ -1,21 +1,21 @@
 """What the operator does to a well is written down: a row in its store and one line in the log each, that say the same."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
 from postgres.conftest import Open
+from postgres.holding import hold_on
 from postgres.piles import start, ulid
 from structlog.testing import capture_logs
-from unit.operator.observations import NAME, revision_row, target_at
+from unit.operator.observations import NAME, register_of, target_at
 
 from stepwell.engine.run import RunStatus
 from stepwell.store.access import AuditFilter
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import Pile
 from stepwell_operator.plan import Register
-from stepwell_operator.settings import Settings
 from stepwell_operator.wells import Wells
 
 KEY = ("shop", "default")
@@ -31,10 +31,7 @@ async def store(open_store: Open) -> PostgresStore:
 @pytest.fixture
 def wells(store: PostgresStore) -> Wells:
     """An operator's hold on that well; no API server is asked for its address."""
-    made = Wells(cast("Any", None), Settings("stepwell", "operator-0"))
-    made._open[KEY] = store
-    made._migrated.add(KEY)
-    return made
+    return hold_on(store, KEY)
 
 
 async def rows(store: PostgresStore) -> list[tuple[str, str, str, str]]:
@@ -49,8 +46,7 @@ def lines(logged: list[Any]) -> list[tuple[str, str, str, str]]:
 
 
 def register(version: int, **more: Any) -> Register:
-    target = target_at(version, **more)
-    return Register(target, target.revision, target.pool_id, (revision_row(target),))
+    return register_of(target_at(version, **more))
 
 
 async def test_changed_specs_are_audited(wells: Wells, store: PostgresStore) -> None:

@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 from postgres.conftest import Open
-from unit.operator.observations import NAME, revision_row, target_at
+from postgres.holding import hold_on
+from unit.operator.observations import NAME, register_of, target_at
 
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import PauseRow, RevisionWork
 from stepwell_operator.plan import Forget, Register
-from stepwell_operator.settings import Settings
 from stepwell_operator.wells import Wells
 
 KEY = ("shop", "default")
@@ -44,15 +44,11 @@ async def store(open_store: Open) -> Slow:
 @pytest.fixture
 def wells(store: Slow) -> Wells:
     """An operator's hold on that well."""
-    made = Wells(cast("Any", None), Settings("stepwell", "operator-0"))
-    made._open[KEY] = cast("PostgresStore", store)
-    made._migrated.add(KEY)
-    return made
+    return hold_on(cast("PostgresStore", store), KEY)
 
 
 def register(version: int) -> Register:
-    target = target_at(version)
-    return Register(target, target.revision, target.pool_id, (revision_row(target),))
+    return register_of(target_at(version))
 
 
 async def test_a_look_does_not_undo_what_was_written_meanwhile(wells: Wells, store: Slow) -> None:
