@@ -30,6 +30,7 @@ from stepwell_operator.world import Child, Place, Seen, World, read_child
 
 _Mark = tuple[int, str, tuple[str, ...]]
 """The version of a child; the seal and the owners of the document that it was compared with."""
+POOL_KINDS = (BUDGET, NETWORK_POLICY, DEPLOYMENT)
 GATEWAY_KINDS = (DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, BUDGET, NETWORK_POLICY)
 
 
@@ -68,11 +69,27 @@ class Children:
         mark = self._settled.get((DEPLOYMENT.kind, namespace, pool))
         return frozenset(mark[2]) if mark is not None else frozenset()
 
+    def lost_pool(self, namespace: str, pool: str) -> bool:
+        """Whether something of a pool that was made is gone, and not because we deleted it."""
+        return self._lost(namespace, f"{pool}-code", (CONFIG_MAP,)) or self._lost(namespace, pool, POOL_KINDS)
+
+    def lost_gateway(self, namespace: str, store: str) -> bool:
+        """Whether something of a gateway that was made is gone, and not because we deleted it."""
+        return self._lost(namespace, named(GATEWAY, store), GATEWAY_KINDS)
+
+    def _lost(self, namespace: str, name: str, kinds: Iterable[Kind]) -> bool:
+        places = [(kind.kind, namespace, name) for kind in kinds]
+        return any(place in self._settled and place not in self._world.children for place in places)
+
+    def forget_lost(self) -> None:
+        """Remember no more what is gone: nobody has made it again."""
+        self._settled = {place: mark for place, mark in self._settled.items() if place in self._world.children}
+
     async def drop_pool(self, namespace: str, pool: str) -> None:
         """Delete everything that a pool consists of."""
         # The Deployment last: by it the next operator knows that there is something to delete.
         await self._delete(namespace, f"{pool}-code", (CONFIG_MAP,))
-        await self._delete(namespace, pool, (BUDGET, NETWORK_POLICY, DEPLOYMENT))
+        await self._delete(namespace, pool, POOL_KINDS)
 
     async def ensure_gateway(self, well: WellFacts, owners: Owners) -> str | None:
         """Make a well's gateway what it should be."""
@@ -145,10 +162,9 @@ class Children:
     async def _delete(self, namespace: str, name: str, kinds: Iterable[Kind]) -> None:
         for kind in kinds:
             child = self._world.children.get((kind.kind, namespace, name))
-            if child is None or child.deleting:
-                continue
-            await self._cluster.delete(kind, namespace, name, child.uid)
-            self._world.forget_child(kind.kind, namespace, name, child.uid)
+            if child is not None and not child.deleting:
+                await self._cluster.delete(kind, namespace, name, child.uid)
+                self._world.forget_child(kind.kind, namespace, name, child.uid)
             self._settled.pop((kind.kind, namespace, name), None)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from stepwell.errors import StoreError
 from stepwell_operator.children import Children
-from stepwell_operator.cluster import FUNCTION, Cluster, ClusterError, Document, NotThere, note_act, watched
+from stepwell_operator.cluster import FUNCTION, Cluster, ClusterError, Conflict, Document, NotThere, note_act, watched
 from stepwell_operator.events import Events
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.leaving import Leaving
@@ -75,7 +75,7 @@ class Reconciler:
             try:
                 if item.kind == "well":
                     return await self._reconcile_well(item.namespace, item.name)
-                return await self._reconcile(item.namespace, item.name)
+                return await self._reconcile_function(item.namespace, item.name)
             except Exception as error:
                 # Tried again with a pause that grows: a server that goes on refusing is not to be hammered.
                 failure = type(error).__name__
@@ -84,6 +84,15 @@ class Reconciler:
                 self.metrics.reconciled(self.clock() - began, changed=bool(acts.made), failure=failure)
 
     # --- one function ---
+
+    async def _reconcile_function(self, namespace: str, name: str) -> float | None:
+        try:
+            return await self._reconcile(namespace, name)
+        except Conflict:
+            seen = self.world.functions.get((namespace, name))
+            if seen is not None:
+                await self._read_again(seen)  # the watch may be long in telling
+            raise
 
     async def _reconcile(self, namespace: str, name: str) -> float | None:
         seen = self.world.functions.get((namespace, name))
@@ -98,11 +107,33 @@ class Reconciler:
         self._join(seen, well)
         made = plan(self._observe(seen, target, well))
         made, not_taken = await self._act(seen, made, well)
+        if any(self.children.lost_pool(namespace, pool) for pool in made.pools) and not await self._is_there([seen]):
+            return None  # what is in its place is looked at
         refused = await self._converge(seen, made, well)
         await self._tell(seen, target, well, made, refused)
         if not_taken is not None:
             raise not_taken
         return made.again
+
+    async def _is_there(self, users: Iterable[Seen]) -> bool:
+        """Whether one of these is there still, whatever was heard: what has no owner is taken away as often as it is made."""
+        for seen in users:
+            if await self._read_again(seen):
+                return True
+        return False
+
+    async def _read_again(self, seen: Seen) -> bool:
+        """Ask the API server itself for a function, and take in what it says; whether it is the one that was known."""
+        found = await self.cluster.get(FUNCTION, *seen.key)
+        if found is not None:
+            if self.world.see(found, self.world.functions):
+                self.function(seen.key)
+            return found["metadata"]["uid"] == seen.uid
+        known = self.world.functions.get(seen.key)
+        if known is not None and known.uid == seen.uid:
+            self.world.forget(seen.key, self.world.functions)
+            self.function(seen.key)
+        return False
 
     def _observe(self, seen: Seen, target: Target | Fault, well: WellFacts) -> Observed:
         pools = {target.pool_id} if isinstance(target, Target) else set[str]()
@@ -264,6 +295,8 @@ class Reconciler:
         users = self.users(namespace, store)
         if not users:
             return await self.leaving.well(namespace, store)
+        if self.children.lost_gateway(namespace, store) and not await self._is_there(users):
+            return await self._reconcile_well(namespace, store)
         before = self.wells.facts(namespace, store)
         owners = self._well_owners(before, users)
         was = (before.reason, before.message, before.digest, before.gateway)

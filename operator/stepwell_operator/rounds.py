@@ -41,6 +41,7 @@ class Rounds:
 
     def resync(self, spread: float) -> None:
         """Look at everything."""
+        self._reconciler.children.forget_lost()
         count = max(1, len(self._reconciler.world.functions))
         for place, key in enumerate(list(self._reconciler.world.functions)):
             self._reconciler.function(key, spread * place / count)

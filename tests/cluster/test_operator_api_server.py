@@ -206,6 +206,30 @@ def test_what_went_unseen_and_is_forgotten(
         operator.wait_until(lambda: relisted(proxy.seen()[mark:]), 15)
 
 
+def test_owners_that_went_unheard(control_plane: ControlPlane, installed: Installed, proxy: FaultProxy, place: Place) -> None:
+    """Before it makes again what Kubernetes takes from functions that were deleted unheard, the operator asks whose it is to be."""
+    with installed.operator(proxy.server, STEPWELL_CENSUS="600s", **SURVIVES):
+        for name in ("gone", "again"):
+            place.apply(function(name, CODE.replace("1", str(len(name)))))
+        before = {name: place.ready(name)["status"]["currentRevision"] for name in ("gone", "again")}
+        proxy.freeze(lambda seen: watches(seen) and seen.path.endswith("/durablefunctions"))
+        mark = len(proxy.seen())
+        control_plane.controller_manager.kill()  # the garbage collector would be as quick, now and then
+        try:
+            for name in ("gone", "again"):
+                place.delete(name)
+                place.api.wait_gone(place.path(name))
+            place.apply(function("again", OTHER, replicas=2))
+        finally:
+            control_plane.recover()
+        with calm(proxy):
+            converged(place, "again", before["again"])
+            eventually(lambda: {name.rpartition("-")[0] for name in place.runners()} == {"again"})
+            eventually(lambda: {row.function_id for row in registry(place).functions if row.active} == {"again"})
+        made = Counter(one.path for one in proxy.seen()[mark:] if writes(one) and "/durablefunctions/" not in one.path)
+        assert max(made.values()) <= 4, made.most_common(5)
+
+
 def deleted_meanwhile(place: Place) -> None:
     """One function and its children, another's children, and a third function."""
     for name in ("gone", "again"):
