@@ -61,13 +61,15 @@ def test_a_new_revision_costs_few_status_writes(
 ) -> None:
     """Other code, from the edit to the old Deployment's end: a write when it comes, one when it is current, one when the old is gone."""
     place = Place(api, namespace)
-    with Kubelet(api):
+    with Kubelet(api) as kubelet:
         place.apply(function("one"))
         place.ready("one")
         settle(operator)
         mark = control_plane.audit.mark()
+        kubelet.idle = True
         place.apply(function("one", "async def main(ctx):\n    return 2\n"))
         place.until("one", says("Progressing", "True", "NewRevision"))
+        kubelet.idle = False
         place.ready("one")
         place.until("one", lambda one: len(one["status"]["revisions"]) == 1)
         settle(operator)
