@@ -263,7 +263,7 @@ class Worker:
         cold: list[tuple[Claimed, int]] = []
         for one in claimed:
             metrics = self.well.metrics.of(one.function_id)
-            metrics.claimed((now - one.due) / SECOND, fresh=one.fresh)
+            metrics.claimed((now - one.claimable) / SECOND, fresh=one.fresh)
             held_until = now if one.due < self._caught_up else 0
             warm = self.warm.take(one.run_id)
             if warm is not None and warm.epoch + 1 == one.epoch and self.codes.of(one.function_id, one.revision) is warm.code:

@@ -34,7 +34,7 @@ TABLES: dict[str, tuple[str, str, str]] = {
     "steps": ("run_id step_id occurrence kind ok? value! attempts started ended epoch", "run_id, rowid", "run_id, seq"),
     "attempts": ("run_id step_id occurrence attempt started ended error! retry_at", "1, 2, 3, 4, 5", "1, 2, 3, 4, 5"),
     "queue": (
-        """run_id function_id revision pool priority due state since created runner_id epoch inbox key1 key2 blocked_on attempt
+        """run_id function_id revision pool priority due state since created runner_id epoch inbox key1 key2 blocked_on lifted attempt
         attempt_steps recoveries recovered_steps started deadline finish_within""",
         "run_id",
         "run_id",

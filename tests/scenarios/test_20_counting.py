@@ -8,7 +8,9 @@ import pytest
 
 import stepwell
 from stepwell import Backoff, Context, Event, RetryAfterError
+from stepwell.decorator import Function
 from stepwell.engine.run import RunStatus
+from stepwell.store.registry import PauseRow
 from stepwell.testing import Durable
 from stepwell.worker import WorkerOptions
 
@@ -180,3 +182,58 @@ async def test_a_timer_that_a_limit_holds_back_is_not_late(durable: Durable, slo
     await durable.clock.advance_to(durable.clock.now() + 3_607_000_000)
     await durable.settle()
     assert figures(durable, "timer_lateness_seconds_sum") == {OWN: 7}
+
+
+@pytest.fixture
+def gated() -> tuple[asyncio.Event, Function[Any, Any]]:
+    """A function of which one run executes at a time, and what lets its runs end; one with a `nap` sleeps first."""
+    gate = asyncio.Event()
+
+    @stepwell.function(id="f", triggers=[stepwell.on_event("go")], concurrency=1)
+    async def f(ctx: Context) -> None:
+        if "nap" in ctx.event.data:
+            await ctx.step.sleep("nap", ctx.event.data["nap"])
+        await ctx.step.run("hold", gate.wait)
+
+    return gate, f
+
+
+async def test_a_full_limit_is_no_wait_for_a_runner(durable: Durable, gated: tuple[asyncio.Event, Function[Any, Any]]) -> None:
+    """Runs that a full limit holds back, be they new or have they slept, waited for no runner once they are claimed."""
+    gate, f = gated
+    runs = [await durable.send(f, Event(name="go", data=data)) for data in ({"nap": "1h"}, {}, {}, {})]
+    await durable.advance(timedelta(hours=3))
+    assert figures(durable, "run_queue_wait_seconds_count") == {'function="f"': 2}
+    gate.set()
+    await durable.settle()
+    assert [await run.status() for run in runs] == [RunStatus.COMPLETED] * 4
+    assert figures(durable, "run_queue_wait_seconds_count") == {'function="f"': 5}
+    assert figures(durable, "run_queue_wait_seconds_sum") == {}
+
+
+async def test_a_pause_is_no_wait_for_a_runner(durable: Durable, gated: tuple[asyncio.Event, Function[Any, Any]]) -> None:
+    """Runs that a pause holds back, be they new or have they slept, waited for no runner once the function is resumed."""
+    gate, f = gated
+    gate.set()
+    slept = await durable.send(f, Event(name="go", data={"nap": "5m"}))
+    await durable.well.pause(PauseRow("f", durable.clock.now(), "ada"))
+    runs = [slept, *[await durable.send(f, Event(name="go", data={})) for _ in range(3)]]
+    await durable.advance(timedelta(minutes=10))
+    assert figures(durable, "run_queue_wait_seconds_count") == {'function="f"': 1}
+    await durable.well.resume("f")
+    await durable.settle()
+    assert [await run.status() for run in runs] == [RunStatus.COMPLETED] * 4
+    assert figures(durable, "run_queue_wait_seconds_count") == {'function="f"': 5}
+    assert figures(durable, "run_queue_wait_seconds_sum") == {}
+
+
+async def test_a_run_that_no_runner_takes_waits(durable: Durable, gated: tuple[asyncio.Event, Function[Any, Any]]) -> None:
+    """A run that nothing but the lack of a runner held back has waited since it was due."""
+    gate, f = gated
+    gate.set()
+    run = await durable.send(f, Event(name="go", data={"nap": "1h"}))
+    await durable.stop()
+    await durable.clock.advance_to(durable.clock.now() + 3_607_000_000)
+    await durable.advance(timedelta())
+    assert await run.status() is RunStatus.COMPLETED
+    assert figures(durable, "run_queue_wait_seconds_sum") == {'function="f"': 7}

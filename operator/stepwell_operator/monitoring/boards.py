@@ -64,7 +64,7 @@ OVERVIEW = Board(
             ),
             "percentunit",
         ),
-        Panel("Queue wait", "From due to claimed.", _quantiles(m.RUN_QUEUE_WAIT), "s"),
+        Panel("Queue wait", "From due, or let go by a limit or a pause, to claimed.", _quantiles(m.RUN_QUEUE_WAIT), "s"),
         Panel("Live runs", "By what they do now.", (Ask(_now(m.RUNS, "status"), "{{status}}"),)),
         Panel("Oldest due run", "By function.", (Ask(_now(m.QUEUE_OLDEST_AGE, EACH, how="max"), "{{function}}"),), "s"),
         Panel("Events", "By what became of them.", (Ask(_rate(m.EVENTS_RECEIVED, "result", NS), "{{result}}"),), "ops"),

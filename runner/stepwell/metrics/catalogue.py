@@ -164,15 +164,23 @@ RUNS = _gauge(
     "Live runs; queued once their time has come",
 )
 PAUSED_RUNS = _gauge("paused_runs", By.STORE, (_FUNCTION,), "Live runs held by a pause; not due while it lasts")
-RUN_QUEUE_WAIT = _histogram("run_queue_wait_seconds", By.EXECUTION, (_FUNCTION,), "Time from due to claimed", WAITS)
+RUN_QUEUE_WAIT = _histogram(
+    "run_queue_wait_seconds",
+    By.EXECUTION,
+    (_FUNCTION,),
+    "Time from due, or let go by the limit or pause that held it back, to claimed",
+    WAITS,
+)
 RUN_DURATION = _histogram("run_duration_seconds", By.DISPATCH, (_FUNCTION, _STATUS), "Time from created to ended", LONG)
 QUEUE_DEPTH = _gauge(
     "queue_depth",
     By.STORE,
     (_FUNCTION, Label("revision"), Label("state", ("due", "later"))),
-    "Queue items; due ones are the scaling signal",
+    "Queue items; due are those too that a limit holds back, and none that a pause holds",
 )
-QUEUE_OLDEST_AGE = _gauge("queue_oldest_age_seconds", By.STORE, (_FUNCTION,), "Age of the oldest due queue item")
+QUEUE_OLDEST_AGE = _gauge(
+    "queue_oldest_age_seconds", By.STORE, (_FUNCTION,), "Age of the oldest due queue item that no limit holds back"
+)
 
 # --- steps ---
 

@@ -101,7 +101,7 @@ class FunctionMetrics:
     # --- execution ---
 
     def claimed(self, waited: float, *, fresh: bool) -> None:
-        """A run was claimed `waited` seconds after it was due; `fresh`: for the first time."""
+        """A run was claimed that any runner could have had for `waited` seconds; `fresh`: for the first time."""
         self.claims.value += 1
         self.queue_wait.observe(max(waited, 0.0))
         if fresh:
@@ -187,7 +187,7 @@ class FunctionMetrics:
 
     @cached_property
     def queue_wait(self) -> Spread:
-        """From due to claimed."""
+        """From claimable to claimed."""
         return self._shelf.spread(names.RUN_QUEUE_WAIT, self.id)
 
     # --- cron ---

@@ -43,7 +43,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """One run now leased to the asking runner. `fresh`: first claim ever, so its journal is empty."""
+    """One run now leased to the asking runner. `fresh`: first claim ever, so its journal is empty.
+
+    `lifted` is when a limit or a pause that held it back let it go, 0 where none did since it was due.
+    """
 
     run_id: str
     function_id: str
@@ -57,6 +60,7 @@ class Claimed:
     trigger: TriggerKind
     input: bytes
     recovered: bool
+    lifted: int = 0
 
     @classmethod
     def with_start(cls, start: Start) -> "Claimed":
@@ -80,6 +84,11 @@ class Claimed:
     def fresh(self) -> bool:
         """True on the first claim of the run's life: there is nothing to replay."""
         return self.epoch == 1
+
+    @property
+    def claimable(self) -> int:
+        """Since when any free runner could have had it."""
+        return max(self.due, self.lifted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def decode(pile: Pile, row: Row) -> PileResult:
         events=fates,
         starts=_starts(pile, rest) if pile.starts else (),
         cancels=tuple(STATUSES[status] if status is not None else None for status in rest.get("cancels", ())),
-        claimed=_claimed(row) if row["cd_run"] is not None else (),
+        claimed=_claimed(row, rest.get("lifted", {})) if row["cd_run"] is not None else (),
         news=tuple(News(run_id, inbox) for run_id, inbox in rest.get("news", ())),
         overdue=tuple(Overdue(*found[:3]) for found in rest.get("overdue") or () if found[2] not in LOST),
         lost=tuple(Lost(*found) for found in rest.get("overdue") or () if found[2] in LOST),
@@ -130,7 +130,7 @@ def _candidate(row: list[Any]) -> Candidate:
     )
 
 
-def _claimed(row: Row) -> tuple[Claimed, ...]:
+def _claimed(row: Row, lifted: dict[str, int]) -> tuple[Claimed, ...]:
     columns = (
         row["cd_run"],
         row["cd_function"],
@@ -144,6 +144,7 @@ def _claimed(row: Row) -> tuple[Claimed, ...]:
         [TRIGGERS[trigger] for trigger in row["cd_trigger"]],
         row["cd_input"],
         row["cd_recovered"],
+        [lifted.get(run_id, 0) for run_id in row["cd_run"]],
     )
     return tuple(sorted(map(Claimed, *columns), key=_by_due))
 

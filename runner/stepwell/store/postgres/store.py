@@ -183,6 +183,8 @@ class PostgresStore(Reads, Upkeep, Access):
 
     async def resume(self, function_id: str, now: int | None = None) -> bool:
         """Let a paused function's runs be claimed again; False if it was not paused."""
+        # What fell due where no runner swept is held first, so that it too is let go now.
+        await self._run("hold_paused", self._now(now), MOST_HELD)
         done = bool(await self._run("resume", function_id))
         # Outside the registry's lock, which every commit shares; what is more than this the next sweeps let go.
         await self._run("hold_paused", self._now(now), MOST_HELD)

@@ -147,6 +147,7 @@ def _take(writing: Writing, asked: Claim, picked: Sequence[Row]) -> tuple[Claime
                 TriggerKind(trigger),
                 text.encode(),
                 bool(recovered),
+                lifted,
             )
             for (
                 run_id,
@@ -160,6 +161,7 @@ def _take(writing: Writing, asked: Claim, picked: Sequence[Row]) -> tuple[Claime
                 trigger,
                 text,
                 recovered,
+                lifted,
             ) in _read(writing, "taken", ids)
         ]
     )
@@ -183,7 +185,7 @@ def _sweep(writing: Writing, asked: Claim) -> dict[str, Any]:
 def hold_paused(writing: Writing) -> None:
     """Take what is due of paused functions out of what may be claimed, and put back what is paused no longer."""
     writing.cursor.execute(SQL["hold"], (writing.now, ALL))
-    writing.cursor.execute(SQL["let_go"], (ALL,))
+    writing.cursor.execute(SQL["let_go"], (writing.now, ALL))
 
 
 def _expire(writing: Writing) -> tuple[Lost, ...]:
@@ -259,5 +261,5 @@ def free_slots(writing: Writing) -> None:
 def _unblock(writing: Writing, room: Iterable[tuple[str, int]]) -> None:
     for key, count in room:
         rows = writing.read("oldest_blocked", key, count)
-        writing.run("unblock", listed(run_id for run_id, _pool in rows))
+        writing.run("unblock", writing.now, listed(run_id for run_id, _pool in rows))
         writing.ready.update(pool for _run_id, pool in rows)

@@ -34,7 +34,8 @@ WHERE run_id IN (SELECT value FROM json_each(?3));
 -- name: taken
 -- What an execution needs to know of its run.
 SELECT json_group_array(json_array(q.run_id, q.function_id, q.revision, q.epoch, q.inbox, q.attempt, q.attempt_steps, q.created,
-    r.trigger, CAST(r.input AS TEXT), q.recoveries > 0))
+    r.trigger, CAST(r.input AS TEXT), q.recoveries > 0,
+    iif(q.lifted > q.due, q.lifted, 0)))
 FROM json_each(?) t CROSS JOIN queue q ON q.run_id = t.value CROSS JOIN runs r ON r.run_id = q.run_id;
 
 -- name: news
@@ -114,7 +115,7 @@ UPDATE queue SET blocked_on = '!' || function_id WHERE run_id IN (
 
 -- name: let_go
 -- Put back what is paused no longer.
-UPDATE queue SET blocked_on = NULL WHERE run_id IN (
+UPDATE queue SET blocked_on = NULL, lifted = ?1 WHERE run_id IN (
     SELECT b.run_id FROM queue b WHERE b.blocked_on >= '!' AND b.blocked_on < '"'
         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.function_id = substr(b.blocked_on, 2))
-    ORDER BY b.blocked_on, b.due LIMIT ?);
+    ORDER BY b.blocked_on, b.due LIMIT ?2);

@@ -202,4 +202,4 @@ SELECT json_group_array(json_array(b.run_id, b.pool)) FROM (
 
 -- name: unblock
 -- Make blocked runs claimable again.
-UPDATE queue SET blocked_on = NULL WHERE run_id IN (SELECT value FROM json_each(?));
+UPDATE queue SET blocked_on = NULL, lifted = ? WHERE run_id IN (SELECT value FROM json_each(?));

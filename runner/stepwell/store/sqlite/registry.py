@@ -75,6 +75,7 @@ def pause(writing: Writing, row: PauseRow) -> bool:
 
 def resume(writing: Writing, function_id: str) -> bool:
     """Pause a function no longer; False if it was not paused."""
+    hold_paused(writing)  # what fell due where no runner swept, so that it too is let go now
     return _paused(writing, "resume", (function_id,))
 
 
