@@ -173,7 +173,7 @@ SELECT json_object(
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) o)),
     'next', json((SELECT json_group_array(json_array(s.function_id, s.due)) FROM (
         SELECT function_id, min(next_due) AS due FROM schedules WHERE active AND next_due > 0 GROUP BY function_id ORDER BY function_id) s)),
-    'xmin_age', 0, 'dead', json_array());
+    'horizon', NULL, 'dead', json_array());
 
 -- name: stats_runners
 -- Every live lease.
