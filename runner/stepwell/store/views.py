@@ -147,6 +147,15 @@ class OverdueTimers:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedBy:
+    """What an event did to a live run: it ended this wait, or cancelled the run (no step)."""
+
+    function_id: str
+    run_id: str
+    step_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Horizon:
     """The oldest transaction id that vacuum has to keep rows for, while younger ones are over already.
 

@@ -202,7 +202,23 @@ order by received desc, seq desc limit $4
 
 -- name: decisions
 -- Why an event started nothing, though its name matched.
-select function_id, decision, detail from well.decisions where event_id = $1 order by function_id, decision, detail
+select function_id, decision, detail from well.decisions
+where event_id = $1 and decision not in ('ended wait', 'cancelled run') order by function_id, decision, detail
+
+-- name: ended_by
+-- The waits that an event ended and the runs that it cancelled: what was decided as it came in, where the run's rows name it.
+select r.function_id, d.run_id, d.step_id from (
+    select distinct split_part(o.detail, ' ', 1) as run_id,
+           case o.decision when 'ended wait' then substr(o.detail, strpos(o.detail, ' ') + 1) end as step_id
+    from well.decisions o where o.event_id = $1 and o.decision in ('ended wait', 'cancelled run')
+    order by 1, 2 limit $2) d
+cross join lateral (select r.function_id from well.runs r where r.run_id = d.run_id offset 0) r
+where case when d.step_id is null
+    then exists (select from well.ends e where e.run_id = d.run_id and e.status = 'cancelled'
+                 and strpos(convert_from(e.value, 'UTF8')::json ->> 'message', '(' || $1 || ')') > 0)
+    else exists (select from well.steps s where s.run_id = d.run_id and s.step_id = d.step_id and s.kind = 3 and s.ok
+                 and convert_from(s.value, 'UTF8')::json ->> 'id' = $1) end
+order by 2, 3
 
 -- name: key_holders
 -- Whose unexpired leases count under a concurrency key.
