@@ -1,10 +1,13 @@
 """Events: accepted once, told what became of each, listed newest first; decisions; the registry's version."""
 
-from conformance.build import T0, Well, event, run_id, start
+from dataclasses import replace
+from typing import Any
 
-from stepwell.store.records import Decision, EventFate
+from conformance.build import T0, Well, cancel, consume, error, event, run_id, start, wait
+
+from stepwell.store.records import CANCELLED_RUN, ENDED_WAIT, Decision, EventFate
 from stepwell.store.registry import FunctionRow
-from stepwell.store.views import StoredEvent
+from stepwell.store.views import EndedBy, StoredEvent
 
 ACCEPTED, DUPLICATE, CONFLICT = EventFate.ACCEPTED, EventFate.DUPLICATE, EventFate.CONFLICT
 
@@ -90,6 +93,29 @@ async def test_decisions_stand_with_their_event(well: Well) -> None:
     )
     assert await well.store.decisions("new") == [("f", "no match", "if: false"), ("g", "error", "if: no such key")]
     assert await well.store.decisions("old") == []
+
+
+async def test_what_an_event_did_to_live_runs_is_told_of_the_one_that_did_it(well: Well) -> None:
+    """Of what events were to end, each names the waits it ended and the runs it cancelled, and none that another was first at."""
+    claimed = await well.parked(1, wait("paid"))
+    await well.start(start(2))
+    gone = replace(cancel(2, event=0), value=error("event 'e' (e) cancelled it"))
+
+    def ends(event_id: str) -> dict[str, Any]:
+        return {
+            "events": (event(event_id),),
+            "consumes": (consume(claimed, "paid", b'{"id":"%s"}' % event_id.encode(), event=0),),
+            "cancels": (gone,),
+            "decisions": (Decision(0, "", ENDED_WAIT, f"{run_id(1)} paid"), Decision(0, "", CANCELLED_RUN, run_id(2))),
+        }
+
+    await well.commit(**ends("e"))
+    await well.commit(**ends("late"))
+    found = [EndedBy("f", run_id(1), "paid"), EndedBy("f", run_id(2), None)]
+    assert await well.store.ended_by("e", 10) == found
+    assert await well.store.ended_by("e", 1) == found[:1]
+    assert await well.store.ended_by("late", 10) == []
+    assert await well.store.decisions("e") == []
 
 
 async def test_nothing_lands_under_another_registry(well: Well) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 import stepwell
-from stepwell import Context, NonRetriableError
+from stepwell import CancelOn, Context, NonRetriableError
 from stepwell.errors import StoreUnavailable
 from stepwell.gateway.routes import ROUTES
 
@@ -95,6 +95,31 @@ async def test_an_event_that_doesnt_match_says_why(gateway: Any) -> None:
     }
     why = (await gateway.data(f"/v1/events/{event_id}"))["why"]
     assert why["sentence"] == "started nothing: greet not matched: event.data.adult is false (event.data.adult = false)"
+
+
+@stepwell.function(id="gives-up", triggers=[stepwell.on_event("order/created")], cancel_on=[CancelOn("order/cancelled")])
+async def gives_up(ctx: Context) -> None:
+    await ctx.step.sleep("nap", "1h")
+
+
+async def test_an_event_that_ended_a_wait_or_cancelled_a_run_says_so(gateway: Any) -> None:
+    """It started nothing and was no mistake: the event names the run and the step that waited, or the run that it cancelled."""
+    await gateway.serve(waits, gives_up)
+    (created,) = (await gateway.send({"name": "order/created", "data": {"id": 7}})).json()["ids"]
+    run_of = {one["function_id"]: one["run_id"] for one in await gateway.data(f"/v1/events/{created}/runs")}
+    await until(gateway, f"/v1/runs/{run_of['waits']}", status="WAITING")
+    (paid,) = (await gateway.send({"name": "order/paid", "data": {"id": 7}})).json()["ids"]
+    (gone,) = (await gateway.send({"name": "order/cancelled", "data": {"id": 7}})).json()["ids"]
+    for event_id, function_id, decision, step, sentence in (
+        (paid, "waits", "ended wait", "paid", f"ended wait paid of run {run_of['waits']}"),
+        (gone, "gives-up", "cancelled run", None, f"cancelled run {run_of['gives-up']}"),
+    ):
+        told = await gateway.data(f"/v1/events/{event_id}")
+        assert told["functions"] == [
+            {"function_id": function_id, "decision": decision, "detail": step, "run_id": run_of[function_id]}
+        ]
+        assert told["why"]["sentence"] == sentence
+        assert await gateway.data(f"/v1/events/{event_id}/runs") == []
 
 
 @stepwell.function(id="once", triggers=[stepwell.on_event("order/created")], idempotency="event.data.id")

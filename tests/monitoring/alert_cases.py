@@ -169,6 +169,14 @@ CASES: dict[str, list[Case]] = {
         ),
         Case(
             {
+                'stepwell_store_operation_seconds_bucket{namespace="shop",op="stats",le="0.25"}': counter(0),
+                'stepwell_store_operation_seconds_bucket{namespace="shop",op="stats",le="1.0"}': counter(2),
+                'stepwell_store_operation_seconds_bucket{namespace="shop",op="stats",le="+Inf"}': counter(2),
+            },
+            "30m",
+        ),
+        Case(
+            {
                 'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="0.1"}': counter(0),
                 'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="0.25"}': counter(100),
                 'stepwell_store_operation_seconds_bucket{namespace="shop",op="commit",le="+Inf"}': counter(100),

@@ -10,8 +10,9 @@ import yaml
 from monitoring.alert_cases import CASES, Case
 
 from stepwell.metrics.catalogue import CATALOGUE, Type
+from stepwell.store.protocol import Store
 from stepwell_operator.monitoring.__main__ import files
-from stepwell_operator.monitoring.alerts import ALERTS, Alert
+from stepwell_operator.monitoring.alerts import ALERTS, ON_A_RUNS_WAY, Alert
 from stepwell_operator.monitoring.boards import BOARDS
 from stepwell_operator.monitoring.recording import recordings
 from stepwell_operator.monitoring.rules import annotations, rules_text
@@ -55,6 +56,11 @@ def as_promtool(name: str, case: Case, interval: str) -> dict[str, Any]:
 
 def of(name: str) -> list[Alert]:
     return [alert for alert in ALERTS if alert.name == name]
+
+
+def test_what_runs_wait_for_are_verbs_of_the_store() -> None:
+    """StepwellStoreSlow looks at verbs by their names: each of them is one that the store has."""
+    assert [verb for verb in ON_A_RUNS_WAY.split("|") if not callable(getattr(Store, verb, None))] == []
 
 
 def test_every_alert_has_cases_that_fire_and_that_dont() -> None:

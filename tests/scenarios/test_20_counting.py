@@ -11,6 +11,7 @@ from stepwell import Backoff, Context, Event, RetryAfterError
 from stepwell.decorator import Function
 from stepwell.engine.run import RunStatus
 from stepwell.store.registry import PauseRow
+from stepwell.store.results import Overdue, PileResult
 from stepwell.testing import Durable
 from stepwell.worker import WorkerOptions
 
@@ -237,3 +238,23 @@ async def test_a_run_that_no_runner_takes_waits(durable: Durable, gated: tuple[a
     await durable.advance(timedelta())
     assert await run.status() is RunStatus.COMPLETED
     assert figures(durable, "run_queue_wait_seconds_sum") == {'function="f"': 7}
+
+
+async def test_a_parked_run_is_counted_once_however_many_sweeps_find_it(durable: Durable) -> None:
+    """Every process's sweep finds a run that kills its runner until it is ended: the one whose commit ends it counts it."""
+
+    @stepwell.function(id="f", triggers=[stepwell.on_event("go")])
+    async def f(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "1h")
+
+    run = await durable.send(f, Event(name="go"))
+    found = PileResult(durable.clock.now(), overdue=(Overdue(run.run_id, "f", "poison"),))
+    durable.well.look_after(found)
+    assert figures(durable, "runs_parked_total") == {}, "nothing is written yet"
+    durable.well.look_after(found)
+    await durable.advance(timedelta(seconds=1))
+    assert await run.status() is RunStatus.FAILED
+    durable.well.look_after(found)
+    await durable.advance(timedelta(seconds=1))
+    assert figures(durable, "runs_parked_total") == {'function="f"': 1}
+    assert figures(durable, "runs_finished_total") == {'function="f",status="failed"': 1}

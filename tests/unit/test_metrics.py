@@ -40,7 +40,7 @@ from stepwell.settings import MetricSettings
 from stepwell.spec.function import Concurrency, CronTrigger, EventTrigger, FunctionSpec
 from stepwell.store.protocol import Store
 from stepwell.store.records import TickOutcome, TriggerKind
-from stepwell.store.views import FunctionStats, LimitStats, OverdueTimers, RunnerRow, Stats, Violation
+from stepwell.store.views import FunctionStats, Horizon, LimitStats, OverdueTimers, RunnerRow, Stats, Violation
 
 GOLDEN = Path(__file__).parent / "metrics.golden"
 ORDERS = FunctionSpec(id="orders", triggers=[EventTrigger(event="order/created")], concurrency=[Concurrency(limit=10)])
@@ -60,7 +60,7 @@ STATS = Stats(
     runners=RUNNERS,
     overdue=(OverdueTimers("mail", (0, 0), 1),),
     next_ticks=(("nightly", 7_000_000),),
-    oldest_xmin_age=2_000_000,
+    horizon=Horizon(700, 1000 - 2_000_000),
     dead_tuples=(("queue", 12),),
 )
 

@@ -18,7 +18,7 @@ from stepwell.engine.expression import MISSING, Activation, compile_expression, 
 from stepwell.engine.registry import Known, KnownRegistry
 from stepwell.spec.duration import microseconds
 from stepwell.spec.function import CancelOn
-from stepwell.store.records import Cancel, Consume, Decision, Start, StepKind, TriggerKind, Wait
+from stepwell.store.records import CANCELLED_RUN, ENDED_WAIT, Cancel, Consume, Decision, Start, StepKind, TriggerKind, Wait
 from stepwell.store.results import Candidate
 
 YEAR = 365 * 86_400_000_000
@@ -56,6 +56,8 @@ class Decided:
 
     consumes: list[Consume] = field(default_factory=list[Consume])
     cancels: list[Cancel] = field(default_factory=list[Cancel])
+    decisions: list[Decision] = field(default_factory=list[Decision])
+    """That they do."""
     errors: list[WaitError] = field(default_factory=list[WaitError])
     watch: Callable[[], float] | None = None
     tried: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
@@ -251,6 +253,8 @@ def _test(candidate: Candidate, place: int, fact: Fact, decided: Decided) -> Non
             return
     if wait.kind is not StepKind.CANCEL:
         decided.consumes.append(Consume(place, candidate.run_id, wait.kind, wait.step_id, wait.occurrence, fact.row.data))
+        decided.decisions.append(Decision(place, "", ENDED_WAIT, f"{candidate.run_id} {wait.step_id}"))
     else:
         error = {"name": "CancelledByEvent", "message": f"event {fact.row.name!r} ({fact.row.id}) cancelled it"}
         decided.cancels.append(Cancel(candidate.run_id, values.canonical(error), event=place))
+        decided.decisions.append(Decision(place, "", CANCELLED_RUN, candidate.run_id))

@@ -109,6 +109,7 @@ class PlannedPile:
         self.claim: Claim | None = None
         self.consumes: tuple[dispatch.Consume, ...] = ()
         self.more_cancels: tuple[Cancel, ...] = ()
+        self.more_decisions: Sequence[dispatch.Decision] = ()
         self.wait_errors: Sequence[dispatch.WaitError] = ()
         self.waits_tried: Sequence[tuple[str, float]] = ()
         self.ends = False
@@ -168,7 +169,7 @@ class PlannedPile:
             ticks=tuple(self.ticks),
             events=tuple(self.rows),
             starts=tuple(self.starts),
-            decisions=tuple(self.plan.decisions),
+            decisions=(*self.plan.decisions, *self.more_decisions),
             consumes=self.consumes,
             cancels=(*self.cancels, *self.more_cancels),
             wakes=tuple(self.wakes),
@@ -180,7 +181,7 @@ class PlannedPile:
         """Evaluate what is left of the candidates' expressions: which waits the events end, which runs they cancel."""
         decided = dispatch.decide(self.facts, self.plan.keys, result.candidates, result.now, stopwatch)
         self.consumes, self.more_cancels, self.wait_errors = tuple(decided.consumes), tuple(decided.cancels), decided.errors
-        self.waits_tried = decided.tried
+        self.waits_tried, self.more_decisions = decided.tried, decided.decisions
         self.ends = self.ends or bool(decided.cancels)
 
     def unfuse(self) -> None:

@@ -245,8 +245,6 @@ class Well:
         for one in overdue:
             error, status = overdue_error(one)
             ops.append(Op(cancels=(Cancel(one.run_id, error, status, only_unclaimed=one.reason == "start"),), patient=True))
-            if one.reason == "poison":
-                self.metrics.of(one.function_id).parked.value += 1
         await asyncio.gather(*(self.committer.submit(op) for op in ops))
 
     def _after(self, pile: Pile, result: PileResult) -> None:
@@ -255,7 +253,7 @@ class Well:
             self.metrics.of(start.function_id).created(start.trigger, landed=outcome.landed, skipped=outcome.skipped)
         cancelled = [one.run_id for one, status in zip(pile.cancels, result.cancels, strict=True) if status is one.status]
         if cancelled:
-            self.spawn(self._count_cancelled(cancelled, result.now))
+            self.spawn(self._count_cancelled(tuple(dict.fromkeys(cancelled)), result.now))
         if result.ready or result.touched:
             for wake in self.woke:
                 wake(result.ready, result.touched)
@@ -270,7 +268,12 @@ class Well:
         for run_id in run_ids:
             row = await self.store.run(run_id)
             if row is not None and row.ended == ended:
-                self.metrics.of(row.function_id).finished(row.status, (ended - row.created) / 1e6)
+                counted = self.metrics.of(row.function_id)
+                counted.finished(row.status, (ended - row.created) / 1e6)
+                if (
+                    row.status is RunStatus.FAILED
+                ):  # of what isn't an execution, only a sweep that finds a run poisoned ends it so
+                    counted.parked.value += 1
 
     def _heard(self, payload: str) -> None:
         pools = tuple(payload.split(",")) if payload else ()

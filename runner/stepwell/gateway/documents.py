@@ -183,9 +183,9 @@ class EventDocument(Document):
 class Reaction(Document):
     """What one function did about an event: `started` with its run (and what that waits for), or a decision and its reason.
 
-    Decisions: `started`, `skipped` (a duplicate, by idempotency), `not matched`, `expression error`, `inactive`, `other name`
-    (only where no function listens to the event's name), and beside a run that started `idempotency key has no value` and
-    `concurrency key has no value`.
+    Decisions: `started`, `skipped` (a duplicate, by idempotency), `not matched`, `expression error`, `inactive`, and beside a run
+    that started `idempotency key has no value` and `concurrency key has no value`. Of runs that lived: `ended wait` (the detail
+    is its step) and `cancelled run`. `other name` only where the event did none of that, and no function listens to its name.
     """
 
     function_id: str

@@ -16,6 +16,7 @@ from stepwell.why import (
     FunctionWhy,
     Paused,
     Reaction,
+    Recorded,
     Runners,
     WaitingFor,
     function_why,
@@ -45,7 +46,8 @@ async def explain_event(well: Well, event: StoredEvent) -> list[Reaction]:
         live = await well.store.run(run.run_id) if place < MOST_EXPLAINED and not run.status.is_final else None
         runs.append((live or run, None if live is None else await explain_run(well, live)))
     registry = parse(await well.store.registry(), well.registry)
-    return reactions(event, runs, await well.store.decisions(event.id), registry)
+    recorded, ended = await well.store.decisions(event.id), await well.store.ended_by(event.id, MOST_RUNS)
+    return reactions(event, runs, Recorded(recorded, ended), registry)
 
 
 async def explain_functions(well: Well, rows: Sequence[FunctionRow], registry: Registry) -> dict[str, FunctionWhy]:

@@ -18,6 +18,7 @@ from stepwell.metrics.catalogue import Metric
 from stepwell.metrics.cells import Spread
 from stepwell.metrics.collector import Family
 from stepwell.metrics.function import FunctionMetrics
+from stepwell.metrics.pin import Pin, pin_after
 from stepwell.spec.function import Concurrency
 from stepwell.store.protocol import Store
 from stepwell.store.views import FunctionStats, LimitStats, OverdueTimers, RunnerRow, Stats
@@ -38,6 +39,7 @@ class StoreFigures:
     def __init__(self, functions: Mapping[str, FunctionMetrics]) -> None:
         self._functions = functions
         self._stats: Stats | None = None
+        self._pin: Pin | None = None
         self._looked: int | None = None
         self._looking: asyncio.Task[None] | None = None
         self._candidate: str | None = None
@@ -78,7 +80,7 @@ class StoreFigures:
 
     def show(self, stats: Stats) -> None:
         """Show these figures from now on."""
-        self._stats = stats
+        self._stats, self._pin = stats, pin_after(self._pin, stats)
 
     @property
     def elected(self) -> bool:
@@ -121,7 +123,7 @@ class StoreFigures:
         yield names.TIMERS_OVERDUE, (), sum(one.runs for one in stats.overdue if not self._held_back(one))
         for function_id, due in stats.next_ticks:
             yield names.CRON_NEXT, (function_id,), due / 1e6
-        yield names.STORE_OLDEST_XMIN_AGE, (), stats.oldest_xmin_age / 1e6
+        yield names.STORE_OLDEST_XMIN_AGE, (), max(0, stats.now - self._pin.since) / 1e6 if self._pin else 0
         for table, count in stats.dead_tuples:
             yield names.STORE_DEAD_TUPLES, (table,), count
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from stepwell.store.views import FunctionStats, LimitStats, OverdueTimers, RunnerRow, Stats
+from stepwell.store.views import FunctionStats, Horizon, LimitStats, OverdueTimers, RunnerRow, Stats
 
 
 def stats_of(text: str) -> Stats:
@@ -32,7 +32,7 @@ def stats_of(text: str) -> Stats:
         ),
         overdue=tuple(OverdueTimers(one, (first, second), runs) for one, first, second, runs in told["overdue"] or ()),
         next_ticks=tuple((function_id, due) for function_id, due in told["next"] or ()),
-        oldest_xmin_age=max(0, told["xmin_age"]),
+        horizon=Horizon(*told["horizon"]) if told["horizon"] else None,
         dead_tuples=tuple((table, count) for table, count in told["dead"] or ()),
     )
 

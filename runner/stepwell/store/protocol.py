@@ -7,7 +7,7 @@ from stepwell.store.access import AuditFilter, AuditRow, KeyRow
 from stepwell.store.records import Pile
 from stepwell.store.registry import FunctionRow, PauseRow, Registry, RevisionRow, RevisionWork, ScheduleRow
 from stepwell.store.results import Journal, PileResult
-from stepwell.store.views import ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent, Violation
+from stepwell.store.views import EndedBy, ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent, Violation
 
 
 class Store(Protocol):
@@ -167,6 +167,10 @@ class Store(Protocol):
 
     async def decisions(self, event_id: str) -> list[tuple[str, str, str]]:
         """(function, decision, detail) recorded for an event that did not start a function though its name matched."""
+        ...
+
+    async def ended_by(self, event_id: str, limit: int) -> list[EndedBy]:
+        """Up to `limit` waits that the event ended and runs that it cancelled, by run; none that another ended first."""
         ...
 
     async def key_holders(self, key: str) -> list[str]:

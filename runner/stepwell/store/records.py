@@ -239,9 +239,17 @@ class Start:
     lease_to: str | None = None
 
 
+ENDED_WAIT, CANCELLED_RUN = "ended wait", "cancelled run"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why an accepted event did not start a function though its name matched: a rule's refusal or an expression's error."""
+    """What an accepted event did beside starting runs.
+
+    Why it did not start a function though its name matched: a rule's refusal or an expression's error. Or what it is to do to a
+    live run: ENDED_WAIT ("RUN STEP" in `detail`) or CANCELLED_RUN ("RUN"), without a function. Such a row says what was decided;
+    whether the event was the one that did it, the run's own rows say (`Store.ended_by` asks both).
+    """
 
     event: int
     function_id: str

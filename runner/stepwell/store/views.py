@@ -147,6 +147,27 @@ class OverdueTimers:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedBy:
+    """What an event did to a live run: it ended this wait, or cancelled the run (no step)."""
+
+    function_id: str
+    run_id: str
+    step_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """The oldest transaction id that vacuum has to keep rows for, while younger ones are over already.
+
+    `began` is when who holds it began (µs), or None: Postgres tells it of other roles' sessions to some roles only, and of a
+    replication slot to nobody.
+    """
+
+    xid: int
+    began: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What the store knows for `/metrics`, in one look. `next_ticks` are (function, next due instant) of what has a schedule."""
 
@@ -155,8 +176,8 @@ class Stats:
     runners: tuple[RunnerRow, ...]
     overdue: tuple[OverdueTimers, ...]
     next_ticks: tuple[tuple[str, int], ...] = ()
-    oldest_xmin_age: int = 0
-    """µs since the oldest transaction began whose snapshot holds back vacuum."""
+    horizon: Horizon | None = None
+    """What holds back vacuum; None where nothing does."""
     dead_tuples: tuple[tuple[str, int], ...] = ()
 
 

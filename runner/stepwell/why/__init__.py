@@ -5,7 +5,7 @@ pure: the facts come in, nothing is looked up.
 """
 
 from stepwell.why.answer import Paused, Runners, WaitingFor, Why
-from stepwell.why.event import EventWhy, Reaction, event_why, reactions
+from stepwell.why.event import EventWhy, Reaction, Recorded, event_why, reactions
 from stepwell.why.function import FunctionFacts, FunctionState, FunctionWhy, Pods, function_why, no_pods
 from stepwell.why.run import ALONE, Around, waiting_for
 from stepwell.why.words import brief, clock_time, pause_sentence, span
@@ -20,6 +20,7 @@ __all__ = [
     "Paused",
     "Pods",
     "Reaction",
+    "Recorded",
     "Runners",
     "WaitingFor",
     "Why",

@@ -16,7 +16,8 @@ from stepwell.engine.registry import Known, KnownRegistry
 from stepwell.engine.run import RunStatus
 from stepwell.engine.trigger import TRIGGER_NAMES, is_for
 from stepwell.spec.function import EventTrigger
-from stepwell.store.views import RunRow, StoredEvent
+from stepwell.store.records import CANCELLED_RUN, ENDED_WAIT
+from stepwell.store.views import EndedBy, RunRow, StoredEvent
 from stepwell.why.answer import WaitingFor
 from stepwell.why.condition import values_seen, why_false
 from stepwell.why.words import brief, clock_time, span
@@ -25,13 +26,22 @@ STARTED, SKIPPED, NOT_MATCHED, INACTIVE, OTHER_NAME = "started", "skipped", "not
 NEAREST = 10
 ALIKE = 0.6
 LATER = " (as the function is now; it may have been another then)"
-Recorded = tuple[str, str, str]
-"""Function, decision and detail, as written when the event came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was written as the event came in: (function, decision, detail) where one started nothing; what it did to live runs."""
+
+    decisions: Sequence[tuple[str, str, str]] = ()
+    ended: Sequence[EndedBy] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What one function did about an event: the run that it started, or the decision against one and its reason."""
+    """What one function did about an event: the run that it started, or the decision against one and its reason.
+
+    Or what the event did to a run of the function: the wait (its step is the detail) that it ended, the run that it cancelled.
+    """
 
     function_id: str
     decision: str
@@ -50,20 +60,23 @@ class EventWhy:
 
 
 def reactions(
-    event: StoredEvent, runs: Sequence[tuple[RunRow, WaitingFor | None]], recorded: Sequence[Recorded], registry: KnownRegistry
+    event: StoredEvent, runs: Sequence[tuple[RunRow, WaitingFor | None]], recorded: Recorded, registry: KnownRegistry
 ) -> list[Reaction]:
-    """What each function that listens to the event's name did about it; where none does, which names the nearest ones have.
+    """What each function that listens to the event's name did about it, then which waits it ended and which runs it cancelled.
+
+    Where there is nothing of all that, which names the nearest functions listen to.
 
     `runs` are those of the event, each with what it waits for if it lives.
     """
     document = cast("dict[str, Any]", orjson.loads(event.data))
     found = [_of_run(run, waiting, document, registry) for run, waiting in runs]
-    found += [Reaction(function_id, decision, brief(detail), None) for function_id, decision, detail in recorded]
+    found += [Reaction(function_id, decision, brief(detail), None) for function_id, decision, detail in recorded.decisions]
     told = {one.function_id for one in found}
     for known in registry.all:
         triggers = [one for one in known.spec.triggers if isinstance(one, EventTrigger) and is_for(one, event.name)]
         if triggers and known.row.function_id not in told:
             found.append(_without_run(known, triggers, document, _later(known, event)))
+    found += [_to_run(one) for one in recorded.ended]
     return found or _nearest(event, registry)
 
 
@@ -71,21 +84,29 @@ def event_why(event: StoredEvent, found: Sequence[Reaction], now: int) -> EventW
     """What the event did, in one sentence."""
     ahead = event.ts * 1000 if event.ts * 1000 > now else None
     started = [one for one in found if one.decision == STARTED]
-    others = [one for one in found if one.decision != STARTED]
+    ended = _ended(found)
+    others = [one for one in found if one.decision not in {STARTED, ENDED_WAIT, CANCELLED_RUN}]
     if started:
         names = ", ".join(dict.fromkeys(one.function_id for one in started))
         rest = f"; {len(others)} other" + ("s" if len(others) != 1 else "") + " did not start" if others else ""
         when = f"; they may begin at {clock_time(ahead, now)} (in {span(ahead - now)}), the event's time" if ahead else ""
         runs = "1 run" if len(started) == 1 else f"{len(started)} runs"
-        return EventWhy(f"started {runs}: {brief(names)}{rest}{when}", event.received, ahead, "each run says what it waits for")
+        return EventWhy(
+            f"started {runs}: {brief(names)}{rest}{when}{ended and f'; {ended}'}",
+            event.received,
+            ahead,
+            "each run says what it waits for",
+        )
     listening = [one for one in others if one.decision != OTHER_NAME]
     if listening:
         first = listening[0]
         more = f"; and {len(listening) - 1} more" if len(listening) > 1 else ""
-        sentence = f"started nothing: {first.function_id} {first.decision}: {first.detail}{more}"
+        sentence = f"{ended and f'{ended}; '}started nothing: {first.function_id} {first.decision}: {first.detail}{more}"
         return EventWhy(
             sentence, event.received, None, NEXT.get(first.decision, "mend the expression, then send it again with another id")
         )
+    if ended:
+        return EventWhy(ended, event.received, None, "nothing: each of these runs says how it went on")
     near = (
         f"; the nearest is {others[0].function_id}, which {others[0].detail}"
         if others
@@ -118,6 +139,26 @@ def _of_run(run: RunRow, waiting: WaitingFor | None, document: dict[str, Any], r
         else ""
     )
     return Reaction(run.function_id, SKIPPED, f"duplicate of run {_first_run(run)}{key}", run.run_id)
+
+
+def _to_run(one: EndedBy) -> Reaction:
+    return Reaction(one.function_id, CANCELLED_RUN if one.step_id is None else ENDED_WAIT, one.step_id, one.run_id)
+
+
+def _ended(found: Sequence[Reaction]) -> str:
+    """Which waits an event ended and which runs it cancelled, in words; nothing where it did neither."""
+    told: list[str] = []
+    for decision, one_of, many in (
+        (ENDED_WAIT, "ended wait {} of run {}", "waits"),
+        (CANCELLED_RUN, "cancelled run {1}", "runs"),
+    ):
+        these = [one for one in found if one.decision == decision]
+        if len(these) == 1:
+            told.append(one_of.format(these[0].detail, these[0].run_id))
+        elif these:
+            verb, names = decision.partition(" ")[0], ", ".join(dict.fromkeys(one.function_id for one in these))
+            told.append(f"{verb} {len(these)} {many} of {brief(names)}")
+    return "; ".join(told)
 
 
 def _first_run(run: RunRow) -> str:

@@ -202,7 +202,23 @@ order by received desc, seq desc limit $4
 
 -- name: decisions
 -- Why an event started nothing, though its name matched.
-select function_id, decision, detail from well.decisions where event_id = $1 order by function_id, decision, detail
+select function_id, decision, detail from well.decisions
+where event_id = $1 and decision not in ('ended wait', 'cancelled run') order by function_id, decision, detail
+
+-- name: ended_by
+-- The waits that an event ended and the runs that it cancelled: what was decided as it came in, where the run's rows name it.
+select r.function_id, d.run_id, d.step_id from (
+    select distinct split_part(o.detail, ' ', 1) as run_id,
+           case o.decision when 'ended wait' then substr(o.detail, strpos(o.detail, ' ') + 1) end as step_id
+    from well.decisions o where o.event_id = $1 and o.decision in ('ended wait', 'cancelled run')
+    order by 1, 2 limit $2) d
+cross join lateral (select r.function_id from well.runs r where r.run_id = d.run_id offset 0) r
+where case when d.step_id is null
+    then exists (select from well.ends e where e.run_id = d.run_id and e.status = 'cancelled'
+                 and strpos(convert_from(e.value, 'UTF8')::json ->> 'message', '(' || $1 || ')') > 0)
+    else exists (select from well.steps s where s.run_id = d.run_id and s.step_id = d.step_id and s.kind = 3 and s.ok
+                 and convert_from(s.value, 'UTF8')::json ->> 'id' = $1) end
+order by 2, 3
 
 -- name: key_holders
 -- Whose unexpired leases count under a concurrency key.
@@ -219,7 +235,9 @@ select due, outcome, reason, run_id from well.ticks where schedule_id = $1 order
 -- The live figures in one statement, so of one snapshot. What a pause holds isn't due; whose time has come is queued:
 -- {now, functions: [id, queued, running, sleeping, waiting, oldest due, queued due, queued later, held by a pause],
 -- limits: [function, place, in use, blocked, oldest blocked], revisions: [function, revision, due, later], runners,
--- overdue: [function, leases under the first key, under the second, runs], next, xmin_age, dead}.
+-- overdue: [function, leases under the first key, under the second, runs], next,
+-- horizon: [the oldest transaction id that vacuum has to keep rows for, when who holds it began, if this role may know] or null
+-- where that id lies behind no other (any role may see ids of others' transactions, but not when they began), dead}.
 with clock as (select coalesce($1::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint) as now),
 keyed as materialized (
     select q.function_id, q.run_id, k.place, k.key, q.due, q.blocked_on is not distinct from k.key as blocked,
@@ -265,9 +283,17 @@ select json_build_object(
     'next', (select json_agg(json_build_array(s.function_id, s.due) order by s.function_id) from (
         select s.function_id, min(s.next_due) from well.schedules s
         where s.active and s.next_due > 0 group by s.function_id) s (function_id, due)),
-    'xmin_age', coalesce((select ((extract(epoch from clock_timestamp()) - extract(epoch from min(x.since))) * 1000000)::bigint from (
-        select a.xact_start as since from pg_stat_activity a where a.backend_xmin is not null and a.pid <> pg_backend_pid()
-        union all select p.prepared from pg_prepared_xacts p) x), 0),
+    'horizon', (select json_build_array(pg_snapshot_xmax(pg_current_snapshot())::text::bigint - o.behind, o.began) from (
+        select age(h.xid) - age(pg_snapshot_xmax(pg_current_snapshot())::xid) as behind,
+               (extract(epoch from min(h.began)) * 1000000)::bigint as began
+        from (
+            select unnest(array[a.backend_xid, a.backend_xmin]), a.xact_start from pg_stat_activity a
+            where a.pid <> pg_backend_pid() and (a.datname is null or a.datname = current_database())
+              and not exists (select from pg_stat_progress_vacuum v where v.pid = a.pid)  -- a vacuum holds no other one back
+            union all select p.transaction, p.prepared from pg_prepared_xacts p where p.database = current_database()
+            union all select unnest(array[s.xmin, s.catalog_xmin]), null from pg_replication_slots s
+        ) h (xid, began) where h.xid is not null group by 1 order by 1 desc limit 1) o
+        where o.behind > 0),
     'dead', (select json_agg(json_build_array(t.relname, t.n_dead_tup) order by t.relname) from pg_stat_user_tables t
         where t.schemaname = $2 and t.relname in ('queue', 'waits', 'runners', 'outbox', 'idempotency'))
 )::text

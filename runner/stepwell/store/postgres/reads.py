@@ -18,7 +18,7 @@ from stepwell.store.registry import FunctionRow, PauseRow, Registry, RevisionRow
 from stepwell.store.results import Journal
 from stepwell.store.statements import load
 from stepwell.store.telling import words_of
-from stepwell.store.views import ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
+from stepwell.store.views import EndedBy, ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
 
 
 class Reads:
@@ -163,6 +163,10 @@ class Reads:
         """(function, decision, detail) recorded for an event."""
         rows = await self._fetch("decisions", event_id)
         return [(row["function_id"], row["decision"], row["detail"]) for row in rows]
+
+    async def ended_by(self, event_id: str, limit: int) -> list[EndedBy]:
+        """Up to `limit` waits that the event ended and runs that it cancelled."""
+        return [EndedBy(*row.values()) for row in await self._fetch("ended_by", event_id, limit)]
 
     async def key_holders(self, key: str) -> list[str]:
         """The runs whose unexpired leases count under a concurrency key."""

@@ -16,7 +16,7 @@ from stepwell.store.sqlite.thread import ConnectionThread, snapshot
 from stepwell.store.sqlite.writing import listed
 from stepwell.store.statements import load
 from stepwell.store.telling import words_of
-from stepwell.store.views import ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
+from stepwell.store.views import EndedBy, ProgressRow, RecordedStep, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
 
 SQL = load("stepwell.store.sqlite", "reads.sql")
 
@@ -119,6 +119,10 @@ class Reads:
     async def decisions(self, event_id: str) -> list[tuple[str, str, str]]:
         """(function, decision, detail) recorded for an event that did not start a function though its name matched."""
         return [(row[0], row[1], row[2]) for row in await self._rows("decisions", (event_id,))]
+
+    async def ended_by(self, event_id: str, limit: int) -> list[EndedBy]:
+        """Up to `limit` waits that the event ended and runs that it cancelled."""
+        return [EndedBy(*row) for row in await self._rows("ended_by", (event_id, limit))]
 
     async def key_holders(self, key: str) -> list[str]:
         """The runs whose unexpired leases count under a concurrency key."""

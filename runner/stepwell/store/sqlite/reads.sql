@@ -107,7 +107,22 @@ WHERE name = :name AND (:before IS NULL OR seq < (SELECT i.seq FROM event_ids i 
 
 -- name: decisions
 -- Why an event started nothing, though its name matched.
-SELECT function_id, decision, detail FROM decisions WHERE event_id = ? ORDER BY function_id, decision, detail;
+SELECT function_id, decision, detail FROM decisions
+WHERE event_id = ? AND decision NOT IN ('ended wait', 'cancelled run') ORDER BY function_id, decision, detail;
+
+-- name: ended_by
+-- The waits that an event ended and the runs that it cancelled: what was decided as it came in, where the run's rows name it.
+SELECT r.function_id, d.run_id, d.step_id FROM (
+    SELECT DISTINCT substr(o.detail, 1, 26) AS run_id, CASE o.decision WHEN 'ended wait' THEN substr(o.detail, 28) END AS step_id
+    FROM decisions o WHERE o.event_id = ?1 AND o.decision IN ('ended wait', 'cancelled run')
+    ORDER BY 1, 2 LIMIT ?2) d
+CROSS JOIN runs r ON r.run_id = d.run_id
+WHERE CASE WHEN d.step_id IS NULL
+    THEN EXISTS (SELECT 1 FROM ends e WHERE e.run_id = d.run_id AND e.status = 'cancelled'
+                 AND instr(json_extract(CAST(e.value AS TEXT), '$.message'), '(' || ?1 || ')') > 0)
+    ELSE EXISTS (SELECT 1 FROM steps s WHERE s.run_id = d.run_id AND s.step_id = d.step_id AND s.kind = 3 AND s.ok
+                 AND json_extract(CAST(s.value AS TEXT), '$.id') = ?1) END
+ORDER BY 2, 3;
 
 -- name: key_holders
 -- Whose unexpired leases count under a concurrency key.
@@ -173,7 +188,7 @@ SELECT json_object(
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) o)),
     'next', json((SELECT json_group_array(json_array(s.function_id, s.due)) FROM (
         SELECT function_id, min(next_due) AS due FROM schedules WHERE active AND next_due > 0 GROUP BY function_id ORDER BY function_id) s)),
-    'xmin_age', 0, 'dead', json_array());
+    'horizon', NULL, 'dead', json_array());
 
 -- name: stats_runners
 -- Every live lease.
