@@ -106,6 +106,49 @@ async def test_headers_have_their_size(open_gateway: Any, head: bytes, ended: by
         writer.close()
 
 
+CHUNKED = b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b'11\r\n{"name":"a/made"}\r\n'
+
+
+async def test_trailers_are_no_way_round_the_limits_of_headers(open_gateway: Any) -> None:
+    """What follows a chunked body is never a header of the request, however many there are."""
+    seen: list[int] = []
+    async with open_gateway(GUARDED) as gateway:
+        app = gateway.http._transport.app
+
+        async def counting(scope: Any, receive: Any, send: Any) -> None:
+            await app(scope, receive, send)
+            seen.append(len(scope["headers"]))
+
+        listener = listen("127.0.0.1", 0)
+        async with serving(counting, listener, Limits()):
+            reader, writer = await connect(listener.getsockname()[1], b"POST /e/s3cret" + CHUNKED + EVENT)
+            writer.write(b"0\r\n" + b"X: y\r\n" * 200 + b"\r\n")
+            assert (await said(reader)).startswith(b"HTTP/1.1 200")
+            writer.close()
+    assert seen == [3]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [(b"/e/s3cret", EVENT, b"HTTP/1.1 431"), (b"/e/s3cret", b"", b"HTTP/1.1 431"), (b"/e/wrong", EVENT, b"HTTP/1.1 401")],
+)
+@pytest.mark.parametrize("trailers", [b"X: " + b"a" * 8_000_000, b"X: y\r\n" * 1_000_000])
+async def test_trailers_have_their_size(open_gateway: Any, path: bytes, body: bytes, status: bytes, trailers: bytes) -> None:
+    """Large trailers are cut off, of a request that is under way and of one that has its answer."""
+    settings = GatewaySettings(keys=("s3cret",), body_seconds=600)
+    async with served(open_gateway, Limits(header_seconds=600, linger_seconds=600), settings) as port:
+        reader, writer = await connect(port, b"POST " + path + CHUNKED + body + b"0\r\n")
+        if path == b"/e/wrong":
+            assert (await said(reader)).startswith(status)
+        writer.write(trailers)
+        with contextlib.suppress(ConnectionError):
+            everything = await asyncio.wait_for(reader.read(), 60)
+            assert path == b"/e/wrong" or everything.startswith(status)
+            assert everything.count(b"HTTP/1.1") == (path != b"/e/wrong")
+        writer.close()
+
+
 async def test_bodies_have_their_time(open_gateway: Any) -> None:
     """A body that drips is a 408, and its connection is closed."""
     async with served(open_gateway, Limits()) as port:
