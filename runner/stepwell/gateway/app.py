@@ -20,6 +20,7 @@ from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.gate import SAFE_METHODS, Gate
 from stepwell.gateway.places import Places
 from stepwell.gateway.rates import Rates
+from stepwell.gateway.readiness import Look
 from stepwell.gateway.routes import ROUTES, Route
 from stepwell.settings import GatewaySettings
 
@@ -46,6 +47,7 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     app.state.doorkeeper = Doorkeeper(well, settings)
     app.state.rates = Rates(settings.events_per_second)
     app.state.places = Places(settings.max_in_flight)
+    app.state.look = Look(well)
     app.state.document = None
     for route in ROUTES:
         _add(app, route)
