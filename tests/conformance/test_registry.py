@@ -38,7 +38,7 @@ async def test_the_version_moves_only_with_a_change(well: Well) -> None:
     assert third > second
     fourth = await store.register("one", [function("f", "r2")], [])
     assert fourth > third
-    assert (await store.registry()).version == fourth
+    assert (await store.registry()).version == await store.registry_version() == fourth
 
 
 async def test_listening_twice_moves_nothing(well: Well) -> None:

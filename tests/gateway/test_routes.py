@@ -149,9 +149,10 @@ async def test_nothing_is_cached_or_sniffed(gateway: Any) -> None:
 
 
 async def test_too_many_at_once_are_told_to_come_back(open_gateway: Any) -> None:
-    """Past the limit of requests in flight the answer is a 503 with Retry-After, but liveness still answers."""
+    """Past the limit of requests in flight the answer is a 503 with Retry-After, but probes still answer."""
     async with open_gateway(GatewaySettings(open=True, max_in_flight=0)) as gateway:
         answer = await gateway.http.get("/v1/runs")
         assert answer.status_code == 503
         assert answer.headers["retry-after"] in {"1", "2"}
-        assert (await gateway.http.get("/health")).status_code == 200
+        for probe in ("/health", "/ready", "/metrics"):
+            assert (await gateway.http.get(probe)).status_code == 200, probe

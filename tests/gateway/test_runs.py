@@ -515,7 +515,7 @@ async def test_a_store_that_is_away_is_503(gateway: Any, monkeypatch: pytest.Mon
     async def away(*_args: Any, **_more: Any) -> Any:
         raise StoreUnavailable("could not connect to postgresql://ada:s3cret@db")
 
-    for name in ("commit", "registry", "run", "runs", "event", "events", "steps", "stats", "decisions"):
+    for name in ("commit", "registry", "registry_version", "run", "runs", "event", "events", "steps", "stats", "decisions"):
         monkeypatch.setattr(gateway.well.store, name, away)
     asked = [
         ("POST", "/e/k", {"name": "a"}),

@@ -346,6 +346,7 @@ class Wells(RuleBasedStateMachine):
         """What goes with resuming, and what people look at first."""
         both = self.pair.both
         both(lambda store: store.registry())
+        both(lambda store: store.registry_version())
         runs = both(lambda store: store.runs(RunFilter(limit=1000)))
         both(
             lambda store: store.journals([row.run_id for row in runs]),

@@ -15,10 +15,11 @@ from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.errors import SpecError, Unknown
 from stepwell.gateway.answers import AlreadyEnded, answer
-from stepwell.gateway.audit import Books
+from stepwell.gateway.audit import Audit, Books
 from stepwell.gateway.body import read_json
 from stepwell.gateway.explain import explain_run
 from stepwell.gateway.parts import OneWell, must_find, progress_of, read_model
+from stepwell.gateway.places import Places
 from stepwell.gateway.requests import BulkRequest, CancellationRequest, InvokeRequest, RerunRequest
 from stepwell.gateway.views import run_view
 from stepwell.store.views import RunFilter, RunRow
@@ -36,15 +37,15 @@ async def invoke(function_id: str, request: Request, well: OneWell, audit: Books
     """Start a run of one function, whatever its triggers say; the body is `{"data": {…}}`.
 
     201: the run is stored. With `?wait=seconds` the answer comes when the run has ended: 200 with the whole run (its `status` may
-    be FAILED), or 202 with the run as it is when the time is up.
+    be FAILED), or 202 with the run as it is when the time is up. Too many who wait at once hear 503, and nothing was started.
     """
     told = read_model(InvokeRequest, await read_json(request, "request", MAX_EVENT))
     await _must_know(well, function_id)
-    await audit.note("invoke", f"functions/{function_id}")
-    run_id = await well.invoke(function_id, told.data)
     if wait is None:
-        return _made(run_id, function_id, well)
-    run = await _ended(well, run_id, wait)
+        return _made(await _invoked(well, audit, function_id, told), function_id, well)
+    places: Places = request.app.state.places
+    with places.wait():
+        run = await _ended(well, await _invoked(well, audit, function_id, told), wait)
     view = run_view(run, await explain_run(well, run), await progress_of(well, run))
     return answer(view, well.clock.now(), status=200 if run.status.is_final else 202)
 
@@ -114,6 +115,11 @@ async def _must_know(well: Well, function_id: str) -> None:
     """Unknown if there is no such function, looking once more where this process hasn't heard of it, or that it is resumed."""
     if function_id not in well.registry.functions and (await well.refresh()).known(function_id) is None:
         raise Unknown(f"there is no function {function_id!r}; GET /v1/functions lists those that are registered")
+
+
+async def _invoked(well: Well, audit: Audit, function_id: str, told: InvokeRequest) -> str:
+    await audit.note("invoke", f"functions/{function_id}")
+    return await well.invoke(function_id, told.data)
 
 
 def _made(run_id: str, function_id: str, well: Well) -> Response:

@@ -18,7 +18,9 @@ from stepwell.gateway.answers import plain_problem, refusal
 from stepwell.gateway.audit import the_audit
 from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.gate import SAFE_METHODS, Gate
+from stepwell.gateway.places import Places
 from stepwell.gateway.rates import Rates
+from stepwell.gateway.readiness import Look
 from stepwell.gateway.routes import ROUTES, Route
 from stepwell.settings import GatewaySettings
 
@@ -44,6 +46,8 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     app.state.settings = settings
     app.state.doorkeeper = Doorkeeper(well, settings)
     app.state.rates = Rates(settings.events_per_second)
+    app.state.places = Places(settings.max_in_flight)
+    app.state.look = Look(well)
     app.state.document = None
     for route in ROUTES:
         _add(app, route)
@@ -51,7 +55,7 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_as_described)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(NotAdmittedError, _locked)
-    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Gate, settings=settings, places=app.state.places)
     return app
 
 

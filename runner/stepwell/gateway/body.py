@@ -1,13 +1,12 @@
 """Request bodies: counted while they stream in, refused before they are parsed."""
 
-import asyncio
-
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from stepwell import values
 from stepwell.errors import TooLarge
+from stepwell.gateway.places import Places
 
 BLANKS = b" \t\r\n"
 
@@ -15,17 +14,18 @@ BLANKS = b" \t\r\n"
 async def read_json(request: Request, thing: str, most: int, most_list: int = 0) -> object:
     """The decoded JSON body. `most` bytes at most, or `most_list` where it begins as a list.
 
-    Raises TooLarge, or HTTPException 400 (no JSON), 408 (too slow) or 415 (another kind).
+    Raises TooLarge, or HTTPException 400 (no JSON), 408 (too slow), 415 (another kind) or 503 (too many at once).
     """
     return parse_json(await read_body(request, thing, most, most_list), thing)
 
 
 async def read_body(request: Request, thing: str, most: int, most_list: int = 0) -> bytes:
-    """The body as it was sent, of a request that says it is JSON."""
+    """The body as it was sent, of a request that says it is JSON. While it comes it holds no place of those who are worked on."""
     _check_kind(request)
     seconds: float = request.app.state.settings.body_seconds
+    places: Places = request.app.state.places
     try:
-        async with asyncio.timeout(seconds):
+        async with places.body(seconds):
             return await _read(request, thing, most, most_list)
     except TimeoutError:
         raise HTTPException(408, f"the body did not arrive within {seconds:g} s") from None

@@ -2,7 +2,7 @@
 
 A slow sender costs a file descriptor and some memory, never a worker. What is bounded here is how many of those there are, and
 for how long: a connection whose headers have not arrived owes them; it is closed when its time is up, or as the oldest of those
-when a new one comes and there is no room.
+when a new one comes and there is no room. What follows a body counts as headers do: trailers are dropped, and have their size.
 """
 
 import asyncio
@@ -50,7 +50,8 @@ class Careful(HttpToolsProtocol):
     owed: "dict[Careful, None]"
 
     _late: asyncio.TimerHandle | None = None
-    _head = 0
+    _pending = 0
+    """Bytes that came since the last header block or piece of a body was whole: of a head, of trailers, or blanks."""
     _in_head = True
     """Whether a request has begun whose headers are not all there; so it is with a new connection too."""
     _refusal = b"400 Bad Request"
@@ -68,23 +69,26 @@ class Careful(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; unfinished headers have their time and their size."""
-        was_in_head = self._in_head
+        """Parse what came; unfinished headers have their time and their size, and so has what follows a body."""
+        self._pending += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._in_head and was_in_head:
-            self._head += len(data)
-            if self._head > self.limits.header_bytes:
-                self._refuse(TOO_LARGE)
-                return
+        if self._pending > self.limits.header_bytes:
+            self._refuse(TOO_LARGE)
+            return
         if self._late is None and (self._in_head or self._is_idle):
             self._owe()  # the next request of a connection that is kept, or blanks in its place
 
     def on_message_begin(self) -> None:
         """A request begins with its headers."""
-        self._in_head, self._head = True, 0
+        self._in_head = True
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header of the head. One that follows the body (a trailer) is dropped: nobody reads it, no limit holds it."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Take the headers on, if they are within the limits."""
@@ -92,9 +96,14 @@ class Careful(HttpToolsProtocol):
         if size > self.limits.header_bytes or len(self.headers) > self.limits.headers:
             self._refusal = TOO_LARGE
             raise TooManyHeaders
-        self._in_head = False
-        self._settle()
         super().on_headers_complete()
+        self._in_head, self._pending = False, 0
+        self._settle()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body on; its size is the route's matter."""
+        self._pending = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
@@ -124,9 +133,6 @@ class Careful(HttpToolsProtocol):
         if not self._is_idle:
             self._owe()
             return
-        if self.cycle is not None and self.cycle.more_body:  # pyright: ignore[reportUnnecessaryComparison]
-            self.transport.close()
-            return
         self._refuse(b"408 Request Timeout")
 
     @property
@@ -134,8 +140,11 @@ class Careful(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
     def _refuse(self, status: bytes) -> None:
+        """Close with this answer, or without one where a request has its answer and its rest is what is refused."""
         self._settle()
-        self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        is_answered = not self._in_head and self.cycle.response_started and self.cycle.more_body
+        if not is_answered:
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
 
     def _owe(self, seconds: float | None = None) -> None:

@@ -1,6 +1,7 @@
 """What stands before every route: hosts, foreign pages, too many at once, and errors that nobody foresaw."""
 
 import traceback
+from contextlib import nullcontext
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -12,19 +13,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepwell.gateway.access import is_own_host
 from stepwell.gateway.answers import UNEXPECTED, plain_problem, retry_later
+from stepwell.gateway.places import TOO_MANY, Places
 from stepwell.settings import GatewaySettings
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-LIVENESS = "/health"
+PROBES = frozenset({"/health", "/ready", "/metrics"})
+"""They hold no place: when there is none left, somebody has to see it."""
 
 
 class Gate:
     """An ASGI application around the gateway's. It refuses before any route is looked at."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, places: Places) -> None:
         self.app = app
         self.settings = settings
-        self.in_flight = 0
+        self.places = places
         self._log = structlog.get_logger("stepwell.gateway")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,17 +40,14 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, send)
             return
-        self.in_flight += 1
-        try:
+        with nullcontext() if scope["path"] in PROBES else self.places.one():
             await self._guarded(scope, receive, send)
-        finally:
-            self.in_flight -= 1
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if scope["path"] != LIVENESS and self.in_flight >= self.settings.max_in_flight:
-            return plain_problem(503, "too many requests at once; ask again", retry_later())
+        if scope["path"] not in PROBES and self.places.are_full:
+            return plain_problem(503, TOO_MANY, retry_later())
         if not self.settings.is_guarded and not is_own_host(host):
             return plain_problem(
                 403, "without a key the gateway answers to localhost and 127.0.0.1 only; set STEPWELL_KEY to open it"

@@ -1,17 +1,13 @@
 """Alive, ready, figures, and what this API is: for machines."""
 
-import asyncio
-
 from fastapi import Request
 from starlette.responses import Response
 
 from stepwell.engine.well import Well
-from stepwell.errors import StoreUnavailable
 from stepwell.gateway.answers import NO_STORE, answer, json_response
 from stepwell.gateway.openapi import describe
 from stepwell.gateway.parts import OneWell
-
-PATIENCE = 2.0
+from stepwell.gateway.readiness import Look
 
 
 async def health(well: OneWell) -> Response:
@@ -19,14 +15,17 @@ async def health(well: OneWell) -> Response:
     return answer({"alive": True}, well.clock.now())
 
 
-async def ready(well: OneWell) -> Response:
-    """Say whether requests can be served: 200 while the store answers and the registry is known, else 503."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            registry = await well.store.registry()
-    except TimeoutError:
-        raise StoreUnavailable("the store did not answer in time") from None
-    data = {"ready": True, "registry_version": registry.version, "functions": len(registry.functions)}
+async def ready(well: OneWell, request: Request) -> Response:
+    """Say whether requests can be served: 200 while the store answers and the registry is known, else 503.
+
+    The store is asked once a second at most. `registry_version` is the store's; `functions` counts those that this process knows.
+    """
+    return await readiness(well, request.app.state.look)
+
+
+async def readiness(well: Well, look: Look) -> Response:
+    """The same, by this look at the store."""
+    data = {"ready": True, "registry_version": await look.version(), "functions": len(well.registry.all)}
     return answer(data, well.clock.now())
 
 

@@ -18,6 +18,7 @@ from stepwell.errors import StepwellError, StoreError, StoreUnavailable
 from stepwell.gateway import probes
 from stepwell.gateway.answers import json_response, refusal
 from stepwell.gateway.connections import Limits, limits_here, protocol
+from stepwell.gateway.readiness import Look
 from stepwell.settings import SettingsError
 
 BACKLOG = 2048
@@ -100,13 +101,14 @@ class Doorstep:
 
 def health_app(well: Well) -> Starlette:
     """`/health`, `/ready` and `/metrics` alone: what a runner shows."""
+    look = Look(well)
 
     async def health(_request: Request) -> Response:
         return await probes.health(well)
 
     async def ready(_request: Request) -> Response:
         try:
-            return await probes.ready(well)
+            return await probes.readiness(well, look)
         except StepwellError as error:
             return refusal(error)
 

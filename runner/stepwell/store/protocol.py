@@ -71,6 +71,10 @@ class Store(Protocol):
         """One whole version of the registry."""
         ...
 
+    async def registry_version(self) -> int:
+        """The number of the registry's present version: the cheapest question there is, which a store that answers can answer."""
+        ...
+
     async def register(
         self,
         owner: str,

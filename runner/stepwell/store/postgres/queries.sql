@@ -49,6 +49,10 @@ select (select version from well.registry) as version,
        (select jsonb_agg(jsonb_build_array(function_id, since, paused_by, reason, source) order by function_id)
         from well.pauses) as pauses
 
+-- name: registry_version
+-- The number of the registry's version.
+select version from well.registry
+
 -- name: forget_revision
 -- Drop a revision that nothing needs.
 select well.forget_revision($1, $2)

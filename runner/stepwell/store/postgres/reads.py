@@ -61,6 +61,11 @@ class Reads:
             pauses=pauses,
         )
 
+    async def registry_version(self) -> int:
+        """The number of the registry's present version."""
+        (row,) = await self._fetch("registry_version")
+        return row["version"]
+
     async def revisions(self, pool: str | None = None) -> list[RevisionRow]:
         """The revisions of one pool, or all, by function and age."""
         return [RevisionRow(*row.values()) for row in await self._fetch("revisions", pool)]

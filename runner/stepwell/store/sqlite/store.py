@@ -198,6 +198,10 @@ class SqliteStore(Reads, Upkeep, Access):
         """One whole version of the registry."""
         return await self._reader.run(lambda connection: snapshot(connection, read_registry))
 
+    async def registry_version(self) -> int:
+        """The number of the registry's present version."""
+        return await self._reader.run(lambda connection: int(connection.execute(SQL["version"]).fetchone()[0]))
+
     async def register(
         self,
         owner: str,
