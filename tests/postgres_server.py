@@ -10,6 +10,7 @@ Postgres refuses to run as root, so under root it runs as `nobody`. STEPWELL_TES
 import contextlib
 import os
 import pwd
+import select
 import shutil
 import signal
 import socket
@@ -36,6 +37,8 @@ SETTINGS = {
 PATIENCE = 30.0
 PORTS = 5
 """How many free ports are tried: between finding one and binding it another process may take it."""
+AGAIN = 10.0
+"""How long a server that has started before is started again: what was killed may hold its port or its memory a little longer."""
 
 STATUS_LINE = 7
 """Where in `postmaster.pid` a server says that it is ready."""
@@ -85,15 +88,20 @@ class Postgres:
     def start(self) -> None:
         """Start it and wait until it takes connections; what did not start leaves nothing behind.
 
-        The first time its port may be gone before it is bound: then another one is taken.
+        The first time its port may be gone before it is bound: then another one is taken. Later it stays where its users know it.
         """
-        for left in reversed(range(1 if self._has_started else PORTS)):
+        tries, deadline = 0, time.monotonic() + AGAIN
+        while True:
+            tries += 1
             try:
                 self._start()
             except DiedError:
-                if not left:
+                if time.monotonic() > deadline if self._has_started else tries == PORTS:
                     raise
-                self.port = free_port()
+                if self._has_started:
+                    time.sleep(0.2)
+                else:
+                    self.port = free_port()
             else:
                 self._has_started = True
                 return
@@ -136,9 +144,10 @@ class Postgres:
             self.process = None
 
     def kill(self) -> None:
-        """Kill the postmaster and every backend with SIGKILL, as a power cut would end them."""
+        """Kill the postmaster and every backend with SIGKILL, as a power cut would end them; on return all are gone."""
         if self.process is not None:
             self._dismiss_guard()
+            self.process.send_signal(signal.SIGSTOP)  # it forks no more, so that these are all
             children = self._orphans()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -147,6 +156,8 @@ class Postgres:
                     os.kill(child, signal.SIGKILL)
             self.process.wait(PATIENCE)
             self.process = None
+            for child in children:
+                _await_end(child)
 
     def restart(self) -> None:
         """Stop it fast and start it again on the same port."""
@@ -185,6 +196,18 @@ class Postgres:
 
     def _credentials(self) -> dict[str, Any]:
         return {"user": self._as[0], "group": self._as[1], "extra_groups": []} if self._as else {}
+
+
+def _await_end(pid: int) -> None:
+    """A backend that is in the kernel's hands outlives its SIGKILL, and as long the memory that no new server may share."""
+    with contextlib.suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        try:
+            ends = select.poll()
+            ends.register(process, select.POLLIN)
+            assert ends.poll(PATIENCE * 1000), f"{pid} outlives SIGKILL"
+        finally:
+            os.close(process)
 
 
 @contextlib.contextmanager

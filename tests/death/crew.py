@@ -26,10 +26,10 @@ KITCHEN = Path(__file__).with_name("kitchen.py")
 
 
 class Runner:
-    """One runner process; `crash_at` names the point at which it kills itself."""
+    """One runner process; `crash_at` names the point at which it kills itself, `lease` is in seconds."""
 
-    def __init__(self, address: str, schema: str, witness: Path, crash_at: str = "") -> None:
-        env = {**os.environ, "STEPWELL_CRASHPOINT": crash_at}
+    def __init__(self, address: str, schema: str, witness: Path, crash_at: str = "", lease: float = 2) -> None:
+        env = {**os.environ, "STEPWELL_CRASHPOINT": crash_at, "LEASE": str(lease)}
         with witness.with_name("runners.log").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, KITCHEN, address, schema, witness], env=env, stdout=log, stderr=log)
         self._ready = Path(f"{witness}.{self.process.pid}")
@@ -67,9 +67,9 @@ class Crew:
         self.runners: list[Runner] = []
         self.well: Well | None = None
 
-    async def hire(self, crash_at: str = "") -> Runner:
+    async def hire(self, crash_at: str = "", lease: float = 2) -> Runner:
         """Start a runner and wait until it is at work."""
-        runner = Runner(self.address, self.schema, self.witness, crash_at)
+        runner = Runner(self.address, self.schema, self.witness, crash_at, lease)
         self.runners.append(runner)
         await runner.ready()
         return runner
@@ -103,7 +103,7 @@ class Crew:
             except StoreUnavailable:
                 await asyncio.sleep(0.05)
 
-    async def ended(self, name: str, count: int, seconds: float = 60) -> list[RunRow]:
+    async def ended(self, name: str, count: int, seconds: float = 120) -> list[RunRow]:
         """Wait until so many runs of a function have ended."""
         async with asyncio.timeout(seconds):
             while True:
@@ -112,7 +112,7 @@ class Crew:
                     return rows
                 await asyncio.sleep(0.05)
 
-    async def begun(self, step_id: str, count: int, seconds: float = 20) -> None:
+    async def begun(self, step_id: str, count: int, seconds: float = 60) -> None:
         """Wait until bodies of this step have begun so often."""
         async with asyncio.timeout(seconds):
             while sum('["begin"' in line and f'"{step_id}"' in line for line in self.witness.read_text().splitlines()) < count:

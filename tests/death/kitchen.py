@@ -25,7 +25,7 @@ from stepwell.store.protocol import Store
 from stepwell.store.sqlite import SqliteStore
 from stepwell.worker import Worker, WorkerOptions
 
-LEASE = timedelta(seconds=2)
+LEASE = timedelta(seconds=float(os.environ.get("LEASE", "2")))
 QUICK = Backoff(strategy="fixed", base="50ms", jitter="0s")
 
 

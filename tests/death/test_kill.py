@@ -34,21 +34,21 @@ async def sinks(one: Crew, count: int) -> None:
     await one.check(["sink", "child", "told"])
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", [*POINTS, "beat-before:1", "beat-after:1", "start-before:2", "start-after:2"])
 async def test_a_runner_dies_at_a_named_point(point: str, postgres_dsn: str, tmp_path: Path) -> None:
     """Whatever point a runner dies at, another takes its runs over: none is lost, no recorded step runs again."""
     async with crew(postgres_dsn, tmp_path) as one:
         doomed = await one.hire(point)
         await one.send("sink", 6)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not doomed.dead:
                 await asyncio.sleep(0.02)
         await one.hire()
         await sinks(one, 6)
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(300)
 async def test_runners_die_at_random(postgres_dsn: str, tmp_path: Path) -> None:
     """Three runners, a kill every half second or so: every run ends with its result, and no recorded step runs again."""
     chance = random.Random(20261123)
@@ -64,7 +64,7 @@ async def test_runners_die_at_random(postgres_dsn: str, tmp_path: Path) -> None:
         await sinks(one, 150)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_a_zombie_changes_nothing(postgres_dsn: str, tmp_path: Path) -> None:
     """A runner that is stopped past its lease and goes on finds its runs taken over: nothing it does is recorded."""
     async with crew(postgres_dsn, tmp_path) as one:
@@ -91,16 +91,16 @@ async def test_a_zombie_changes_nothing(postgres_dsn: str, tmp_path: Path) -> No
         assert await one.well.store.doctor() == []  # type: ignore[union-attr]
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_a_drained_runner_hands_its_runs_back(postgres_dsn: str, tmp_path: Path) -> None:
     """SIGTERM: running bodies finish, the rest goes on elsewhere within a second, and nothing is counted against a run."""
     async with crew(postgres_dsn, tmp_path) as one:
-        first = await one.hire()
+        first = await one.hire(lease=5)
         await one.send("sink", 20)
         await asyncio.sleep(0.1)
-        await one.hire()
+        await one.hire(lease=5)  # where one runs out on a busy machine, steps are tried again
         first.send(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not first.dead:
                 await asyncio.sleep(0.02)
         assert first.process.returncode == 0
@@ -111,13 +111,13 @@ async def test_a_drained_runner_hands_its_runs_back(postgres_dsn: str, tmp_path:
             assert steps["flaky"] == 1 + result(row)["n"] % 3  # type: ignore[index]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_run_that_kills_its_runners_is_parked(postgres_dsn: str, tmp_path: Path) -> None:
     """After five deaths without a step recorded in between, the run is failed with its data, and others go on."""
     async with crew(postgres_dsn, tmp_path) as one:
         await one.hire()
         await one.send("killer", 1)
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(240):
             while not (await one.runs("killer"))[0].status.is_final:
                 if all(runner.dead for runner in one.runners):
                     await one.hire()
@@ -130,7 +130,7 @@ async def test_a_run_that_kills_its_runners_is_parked(postgres_dsn: str, tmp_pat
         await sinks(one, 3)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["kill", "stop"])
 async def test_postgres_dies_under_load(how: str, tmp_path: Path) -> None:
     """Postgres is killed and comes back while events pour in: what was acknowledged is there, and every run ends."""
@@ -151,7 +151,7 @@ async def test_postgres_dies_under_load(how: str, tmp_path: Path) -> None:
                 assert await one.well.store.event(event_id) is not None  # type: ignore[union-attr]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_sqlite_worker_dies_again_and_again(tmp_path: Path) -> None:
     """A worker over a SQLite file is killed ten times at work; each time the file is whole and the runs go on to their ends."""
     path = str(tmp_path / "well.db")
@@ -184,7 +184,7 @@ async def test_a_sqlite_worker_dies_again_and_again(tmp_path: Path) -> None:
                 runner.send(signal.SIGKILL)
                 runner.end()
             last = await one.hire()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while sum(row.status.is_final for row in await look.runs(RunFilter("sink", limit=100))) < 40:
                     await asyncio.sleep(0.05)
             rows = await look.runs(RunFilter("sink", limit=100))
@@ -209,7 +209,7 @@ async def all_moved(store: SqliteStore, name: str) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_a_runner_ends_in_time_without_its_store(tmp_path: Path) -> None:
     """SIGTERM while Postgres is away: what can't be written isn't waited for; the run goes on elsewhere when it is back."""
     with server() as postgres:
@@ -220,7 +220,7 @@ async def test_a_runner_ends_in_time_without_its_store(tmp_path: Path) -> None:
             await asyncio.to_thread(postgres.kill)
             await one.moved(2)
             runner.send(signal.SIGTERM)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not runner.dead:
                     await asyncio.sleep(0.05)
             assert runner.process.returncode == 0

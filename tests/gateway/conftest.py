@@ -8,7 +8,7 @@ import httpx
 import pytest
 from postgres_server import postgres, postgres_dsn  # noqa: F401  # fixtures
 
-from stepwell.clock import SystemClock
+from stepwell.clock import Clock, SystemClock
 from stepwell.decorator import Function
 from stepwell.engine.well import Well
 from stepwell.gateway.app import make_app
@@ -54,11 +54,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def a_gateway(settings: GatewaySettings | None = None) -> AsyncIterator[Gateway]:
-    """A gateway whose well is open, with no function yet."""
-    store = SqliteStore(":memory:")
+async def a_gateway(settings: GatewaySettings | None = None, clock: Clock | None = None) -> AsyncIterator[Gateway]:
+    """A gateway whose well is open, with no function yet; `clock`: one that the test moves, for the store as well."""
+    store = SqliteStore(":memory:") if clock is None else SqliteStore(":memory:", clock.now)
     await store.migrate()
-    well = Well(store, SystemClock(), Metrics("gateway"), "gateway")
+    well = Well(store, clock or SystemClock(), Metrics("gateway"), "gateway")
     await well.open()
     app = make_app(well, settings or GatewaySettings(open=True))
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)

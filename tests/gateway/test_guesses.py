@@ -53,7 +53,9 @@ async def door(open_gateway: Any, reviewer: Reviewer, tmp_path: Path) -> AsyncIt
     settings = GatewaySettings(keys=("s3cret",), tokens=TokenSettings(reviewer.url, tmp_path, "default"))
     async with open_gateway(settings) as gateway:
         now = gateway.well.clock.now()
-        gateway.http._transport.app.state.doorkeeper.guesses = Guesses(settings.wrong_guesses, lambda: now)
+        doorkeeper = gateway.http._transport.app.state.doorkeeper
+        assert isinstance(doorkeeper._guesses, Guesses)
+        doorkeeper._guesses = Guesses(settings.wrong_guesses, lambda: now)
         listener = listen("127.0.0.1", 0)
         limits = httpx.Limits(max_connections=None)
         async with serving(gateway.http._transport.app, listener), httpx.AsyncClient(trust_env=False, limits=limits) as http:

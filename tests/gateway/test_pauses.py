@@ -1,6 +1,7 @@
 """Pausing a function over HTTP, with a real runner: its runs wait and say because of whom, and go on when it is resumed."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from structlog.testing import capture_logs
 
 import stepwell
 from stepwell import Context
+from stepwell.clock import ManualClock
 from stepwell.settings import GatewaySettings
 
 
@@ -18,7 +20,7 @@ async def greet(ctx: Context) -> str:
 
 @stepwell.function(id="naps", triggers=[stepwell.on_event("nap")])
 async def naps(ctx: Context) -> str:
-    await ctx.step.sleep("nap", "20ms")
+    await ctx.step.sleep("nap", "1s")
     return "awake"
 
 
@@ -58,18 +60,24 @@ async def test_new_runs_wait_and_say_so(gateway: Any) -> None:
     assert (ended["status"], (await gateway.data("/v1/functions/greet"))["paused"]) == ("COMPLETED", None)
 
 
-async def test_what_sleeps_waits_when_it_wakes(gateway: Any) -> None:
+async def test_what_sleeps_waits_when_it_wakes(open_gateway: Any) -> None:
     """A run that is asleep when its function is paused, warm in its runner or not, doesn't go on until it is resumed."""
-    await gateway.serve(naps)
-    (event_id,) = (await gateway.send({"name": "nap"})).json()["ids"]
-    await pause(gateway, "naps", by="ada")
-    await asyncio.sleep(0.1)
-    (run,) = await gateway.data(f"/v1/events/{event_id}/runs")
-    assert run["ended_at"] is None
-    assert (await gateway.data(f"/v1/runs/{run['run_id']}"))["waiting_for"]["kind"] == "paused"
-    await resume(gateway, "naps")
-    (ended,) = await gateway.ended("/v1/runs")
-    assert ended["output"] == "awake"
+    clock = ManualClock(1_700_000_000_000_000)
+    async with open_gateway(clock=clock) as gateway:
+        await gateway.serve(naps)
+        (event_id,) = (await gateway.send({"name": "nap"})).json()["ids"]
+        (run,) = await gateway.data(f"/v1/events/{event_id}/runs")
+        path = f"/v1/runs/{run['run_id']}"
+        while (await gateway.data(path))["status"] != "SLEEPING":
+            await asyncio.sleep(0)
+        await pause(gateway, "naps", by="ada")
+        await clock.advance(timedelta(seconds=1))
+        await gateway.well.sweep()
+        run = await gateway.data(path)
+        assert (run["ended_at"], run["waiting_for"]["kind"]) == (None, "paused")
+        await resume(gateway, "naps")
+        (ended,) = await gateway.ended("/v1/runs")
+        assert ended["output"] == "awake"
 
 
 async def test_pausing_twice_keeps_the_first(gateway: Any) -> None:

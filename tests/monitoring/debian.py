@@ -30,7 +30,10 @@ def _unpack(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
         for command in (["apt-get", "update"], ["apt-get", "download", "prometheus"]):
-            done = subprocess.run(command, cwd=making, check=False, capture_output=True, text=True, timeout=100)
+            try:
+                done = subprocess.run(command, cwd=making, check=False, capture_output=True, text=True, timeout=100)
+            except subprocess.TimeoutExpired as slow:
+                raise CannotHave(f"`{' '.join(command)}` takes more than {slow.timeout:g} s: try again later") from slow
             packages = list(Path(making).glob("prometheus_*.deb"))
         if not packages:
             raise CannotHave(f"`apt-get download prometheus` failed: {done.stderr.strip()[-300:]}")

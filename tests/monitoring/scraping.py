@@ -16,15 +16,24 @@ from monitoring.queries import ask
 from stepwell_operator.monitoring.rules import rules_text
 
 ORDERS = Path(__file__).parents[2] / "examples" / "orders"
+BUDGETS = {
+    "proof.shop": {"START_SECONDS": 120.0, "STOP_SECONDS": 60.0},
+    "proof.day": {"NOON_SECONDS": 60.0, "SENDING_SECONDS": 90.0, "SETTLING_SECONDS": 120.0},
+}
+"""Seconds by the part of the example that they are for. Its own are for people who watch, on a machine of their own."""
 
 
 @asynccontextmanager
 async def open_shop(part: Callable[[str], Any], folder: Path) -> AsyncIterator[Any]:
     """The example's day, its shop open and nothing sent yet; killed in the end. `part` imports a part of the example."""
+    for name, budgets in BUDGETS.items():
+        for budget, seconds in budgets.items():
+            assert hasattr(part(name), budget)
+            setattr(part(name), budget, seconds)
     lines = part("proof.expected").read((ORDERS / "events.ndjson").read_text(encoding="utf-8"))
     shop = part("proof.shop").Shop(folder)
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
             parts = part("proof.api").Api(session, ""), part("proof.sender").Sender(lines)
             day = part("proof.day").Day(shop, *parts, part("proof.progress").Progress(len(lines)))
             await day._open()
@@ -80,11 +89,11 @@ def free_port() -> int:
 
 async def _until_scraped(url: str) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        for _ in range(300):
+        for _ in range(1200):
             try:
                 if (await ask(session, url, "query", query="stepwell_build_info"))["data"]["result"]:
                     return
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.1)
-    raise AssertionError("Prometheus has scraped nothing after half a minute")
+    raise AssertionError("Prometheus has scraped nothing after two minutes")

@@ -21,7 +21,6 @@ EMPTY: dict[str, str] = {
     "stepwell_paused_runs": "nothing is paused",
     "stepwell_run_progress_ratio": "no function of the example is named in STEPWELL_METRICS_STEPS",
     "stepwell_store_dead_tuples": "Postgres alone has dead rows to tell of",
-    "stepwell_store_errors_total": "the store did not fail",
     "stepwell_spans_lost_total": "no traces are sent",
     "stepwell_reconcile_total": "the operator's: there is none beside `dev`",
     "stepwell_reconcile_errors_total": "the operator's",
@@ -35,16 +34,17 @@ EMPTY: dict[str, str] = {
 """Series that this minute has no figures of, and why."""
 
 CHANCE: dict[str, str] = {
+    "stepwell_store_errors_total": "a file that another process holds for a moment is such an error",
     "stepwell_cron_lag_seconds_bucket": "the example's functions have a tick on the hour: most minutes see none",
 }
 """Series that this minute has figures of or not, and what that hangs on."""
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_every_query_has_an_answer(prometheus: Path, example: Callable[[str], Any], tmp_path: Path) -> None:
     """Every query of every panel and rule has data after a minute of the orders example, or stands on a list with its reason."""
     async with open_shop(example, tmp_path) as day, serving(prometheus, tmp_path, day.shop.url) as url:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 90
         while not day.sender.done and time.monotonic() < until:
             await day._step()
         await asyncio.sleep(3)  # a scrape and an evaluation after the last of it
@@ -61,7 +61,11 @@ async def test_every_query_has_an_answer(prometheus: Path, example: Callable[[st
     assert len(told) == len(ALERTS) + len(list(recordings()))
     assert {rule["health"] for rule in told} == {"ok"}, [rule.get("lastError") for rule in told]
     firing = {rule["name"] for rule in told if rule.get("state") == "firing"}
-    assert firing <= {"StepwellRunFailureRatioHigh"}, "the example fails on purpose; nothing else is wrong"
+    known = {
+        "StepwellRunFailureRatioHigh",  # the example fails on purpose
+        "StepwellRunStartLatencyBurn",  # a busy machine lets a run in a hundred wait for five seconds
+    }
+    assert firing <= known, "nothing else is wrong"
 
 
 def test_the_lists_of_empties_name_what_there_is() -> None:

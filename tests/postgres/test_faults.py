@@ -64,7 +64,7 @@ async def test_nothing_that_was_acknowledged_is_lost_in_a_crash() -> None:
 
 async def test_a_hanging_server_is_given_up_and_what_it_did_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that times out is StoreUnavailable; sent again after the pause, it has landed once."""
-    monkeypatch.setattr(connect, "COMMAND_TIMEOUT", 0.5)
+    monkeypatch.setattr(connect, "COMMAND_TIMEOUT", 3.0)
     with server() as postgres:
         store = PostgresStore(postgres.dsn)
         await store.migrate()
@@ -177,18 +177,33 @@ async def test_a_beat_needs_no_event_loop(store: PostgresStore, open_store: Open
 
 
 async def test_hints_reach_others_and_not_oneself(store: PostgresStore, open_store: Open) -> None:
-    """A hint is heard by other processes, together with those of the same moment, and not by its sender."""
+    """A hint is heard by other processes, once, together with those of the same moment, and not by its sender."""
     other = await open_store()
     heard: asyncio.Queue[str] = asyncio.Queue()
     own: list[str] = []
     assert await other.on_hint(heard.put_nowait)
     assert await store.on_hint(own.append)
     assert await other.on_hint(heard.put_nowait)  # a process that begins anew asks again: it still hears each hint once
-    await store.hint("p")
-    await store.hint("q,p")
-    assert await asyncio.wait_for(heard.get(), 5) == "p,q"
+    told: list[str] = []
+    for _ in range(20):  # a moment is short, and on a busy machine these two may not fall into one
+        await store.hint("p")
+        await store.hint("q,p")
+        told = await until_heard(heard, "q")
+        assert told in (["p,q"], ["p", "p,q"])
+        if told == ["p,q"]:
+            break
+    assert told == ["p,q"], "hints of one moment are never told together"
     assert heard.empty()
     assert own == []
+
+
+async def until_heard(heard: asyncio.Queue[str], last: str) -> list[str]:
+    """What is heard until this is."""
+    told: list[str] = []
+    async with asyncio.timeout(60):
+        while not told or last not in told[-1].split(","):
+            told.append(await heard.get())
+    return told
 
 
 async def test_hints_come_back_after_the_connection_broke(store: PostgresStore, open_store: Open) -> None:

@@ -36,6 +36,30 @@ async def test_a_taken_port_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -
     assert processes_of(home) == []
 
 
+def test_it_comes_back_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was killed is started again on the port that its users know, also where that is free only after a while."""
+    with server() as postgres:
+        port, start, died = postgres.port, postgres._start, 0
+        backends = postgres._orphans()
+        postgres.kill()
+        assert backends
+        assert not any(Path(f"/proc/{pid}/exe").exists() for pid in backends)
+        other = socket.create_server(("127.0.0.1", port))
+
+        def tried() -> None:
+            nonlocal died
+            try:
+                start()
+            except DiedError:
+                died += 1
+                other.close()
+                raise
+
+        monkeypatch.setattr(postgres, "_start", tried)
+        postgres.start()
+        assert (died, postgres.port) == (1, port)
+
+
 def test_what_did_not_start_leaves_nothing(tmp_path: Path) -> None:
     """A server that dies while it starts says why, and leaves neither itself nor its guard behind."""
     home = tmp_path / "home"

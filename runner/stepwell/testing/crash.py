@@ -1,11 +1,14 @@
 """A store that dies at a chosen commit, as a process does: before it, or after it and before anybody heard."""
 
 import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from stepwell.store.protocol import Store
 from stepwell.store.records import Pile
+from stepwell.store.registry import Registry
 from stepwell.store.results import PileResult
 
 
@@ -24,6 +27,7 @@ class CrashingStore:
         self.inner = inner
         self.commits = 0
         self.busy = 0
+        """How many calls that something waits for are under way."""
         self.died = asyncio.Event()
         self._point: CrashPoint | None = None
 
@@ -59,16 +63,31 @@ class CrashingStore:
         here = writes and self._point is not None and self._point.commit == self.commits
         if here and self._point is not None and self._point.when == "before":
             await self._die()
-        self.busy += 1
-        try:
+        with self._under_way():
             result = await self.inner.commit(pile)
-        finally:
-            self.busy -= 1
         if here:
             await self._die()
         if self.crashed:
             await self._never()
         return result
+
+    async def listen(self, pairs: Sequence[tuple[str, str]]) -> int:
+        """Listen as the real store does: a wait opens only after that."""
+        with self._under_way():
+            return await self.inner.listen(pairs)
+
+    async def registry(self) -> Registry:
+        """Read the registry from the real store: a wait opens only after that."""
+        with self._under_way():
+            return await self.inner.registry()
+
+    @contextmanager
+    def _under_way(self) -> Generator[None]:
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.busy -= 1
 
     async def _die(self) -> None:
         self.died.set()
