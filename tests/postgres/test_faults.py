@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 
 import asyncpg
 import pytest
@@ -214,3 +215,17 @@ async def test_an_idle_store_holds_few_connections(postgres_dsn: str, open_store
     async with store._writes.use() as connection:
         many = await connection.fetchval("select count(*) from pg_stat_activity where application_name = 'counted'")
     assert many <= 4
+
+
+async def test_a_refusal_quotes_no_row(store: PostgresStore, postgres_dsn: str) -> None:
+    """A row that a constraint refuses isn't told with the error, nor with its cause: what it says is logged, and stored with the run."""
+    (held,) = (await store.commit(Pile(starts=(start(ulid(1)),), claim=claim()))).claimed
+    side = await asyncpg.connect(postgres_dsn)
+    await side.execute(f"alter table {store._schema}.steps add constraint plain check (step_id <> 'pay')")
+    await side.close()
+    with pytest.raises(StoreError, match=r"constraint .*plain.* \(23514\)") as caught:
+        await store.commit(Pile(turns=(Turn(held.run_id, held.epoch, (step("pay", b'"4111-1111"'),)),)))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "plain" in told
+    assert "Failing row" not in told
+    assert b"4111-1111".hex() not in told

@@ -80,8 +80,12 @@ def parse_address(dsn: str) -> Address:
 
 
 def translated(error: Exception) -> Exception:
-    """The store's error for one of the driver's: StoreUnavailable if asking again may help, else StoreError."""
+    """The store's error for one of the driver's: StoreUnavailable if asking again may help, else StoreError.
+
+    The driver's loses its detail, which quotes whole rows: payloads are in them, and a log shows its text in a traceback too.
+    """
     if isinstance(error, asyncpg.PostgresError):
+        vars(error)["detail"] = None
         state: str = getattr(error, "sqlstate", None) or ""
         message = f"Postgres: {error} ({state})"
         if state[:2] in _AWAY_CLASSES or state in _AWAY_STATES or isinstance(error, RETRIED):
