@@ -24,9 +24,11 @@ from stepwell.spec.function import OPTIONS
 from stepwell.spec.manifest import OWN
 from stepwell.why import Why
 from stepwell_operator.monitoring.page import page as monitoring_page
+from stepwell_operator.names import COMPONENT, labels
 
 REFERENCE = ROOT / "docs" / "reference"
 SOURCE = ROOT / "runner" / "stepwell"
+SELECTOR = re.compile(r"(?: -l |--selector[= ])([\w./-]+=[\w./,=-]*[\w/=-])|matchLabels: \{([^}]*)\}")
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 
 
@@ -159,3 +161,14 @@ def test_every_setting_of_the_operator_is_described() -> None:
     """operator.md names each environment variable that the operator reads, and no other."""
     text = (Path(stepwell_operator.__path__[0]) / "settings.py").read_text(encoding="utf-8")
     assert set(re.findall(r"`(STEPWELL_[A-Z_]+)`", page("operator.md"))) == set(re.findall(r"\"(STEPWELL_[A-Z_]+)\"", text))
+
+
+@pytest.mark.parametrize("where", [one for one in PAGES if one.exists()], ids=lambda one: str(one.relative_to(ROOT)))
+def test_every_selector_asks_for_labels_that_we_set(where: Path) -> None:
+    """What a page selects by is set on what it looks for: every label that the operator, or the chart for the operator, gives."""
+    ours = labels("runner", pool="", pool_id="", store="")
+    for command, written in SELECTOR.findall(where.read_text(encoding="utf-8")):
+        wanted = dict(re.split(r"=|: ", one, maxsplit=1) for one in re.split(r", ?", command or written))
+        assert wanted.pop(COMPONENT, "runner") in {"runner", "gateway", "operator", "store"}
+        for label, value in wanted.items():
+            assert ours.get(label) in {"", value}, f"{where.name} selects by {label}={value}, which no pod of ours has"

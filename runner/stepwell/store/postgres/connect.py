@@ -85,7 +85,7 @@ def translated(error: Exception) -> Exception:
     The driver's loses its detail, which quotes whole rows: payloads are in them, and a log shows its text in a traceback too.
     """
     if isinstance(error, asyncpg.PostgresError):
-        error.detail = None
+        vars(error)["detail"] = None
         state: str = getattr(error, "sqlstate", None) or ""
         message = f"Postgres: {error} ({state})"
         if state[:2] in _AWAY_CLASSES or state in _AWAY_STATES or isinstance(error, RETRIED):
