@@ -129,22 +129,19 @@ class Census:
             if key not in there and now.get(key) == version:
                 self._gone(kind, key)
 
-    def _gone(self, kind: Kind, key: Key) -> None:
-        reconciler = self.reconciler
+    def _gone(self, kind: Kind, key: Key, version: int = 0) -> None:
+        """Something is gone: whoever needs it makes it again."""
+        reconciler, world = self.reconciler, self.reconciler.world
         if kind is FUNCTION:
-            reconciler.world.forget(key, reconciler.world.functions)
-            reconciler.function(key)
+            if world.forget(key, world.functions, version):
+                reconciler.function(key)
         elif kind is STORE:
-            reconciler.world.forget(key, reconciler.world.stores)
-            reconciler.well(*key)
+            if world.forget(key, world.stores, version):
+                reconciler.well(*key)
         else:
-            self.child_gone(kind.kind, *key)
-
-    def child_gone(self, kind: str, namespace: str, name: str, uid: str | None = None) -> None:
-        """Something of ours is gone: whoever needs it makes it again."""
-        child = self.reconciler.world.forget_child(kind, namespace, name, uid)
-        if child is not None:
-            self._wake(child.namespace, child.labels)
+            child = world.forget_child((kind.kind, *key), version=version)
+            if child is not None:
+                self._wake(child.namespace, child.labels)
 
     def _wake(self, namespace: str, labels: dict[str, str], after: float = 0.0) -> None:
         pool = labels.get("stepwell.dev/pool-id")
@@ -188,21 +185,16 @@ class Census:
             self.heard[kind.plural] = self.clock()
 
     def lost(self, kind: Kind, document: Document) -> None:
-        """A watch told of a deletion."""
-        metadata = document["metadata"]
-        key = _key(document)
+        """A watch told of a deletion, which may be of what was there before what is known."""
+        key, version = _key(document), int(document["metadata"]["resourceVersion"])
         known = self._one(kind, key)
-        if known is None or known.uid != metadata["uid"]:
-            return
-        if kind in {FUNCTION, STORE}:
-            self._gone(kind, key)
-        else:
-            self.child_gone(kind.kind, *key, metadata["uid"])
+        if known is None or known.version <= version:
+            self._gone(kind, key, version)
 
     def is_old(self, kind: Kind, metadata: Document) -> bool:
-        """Whether a listed object is as it is known: then nothing has to be done."""
+        """Whether a listed object is as it is known, or older: then nothing has to be done."""
         known = self._one(kind, (metadata["namespace"], metadata["name"]))
-        return known is not None and known.uid == metadata["uid"] and known.version >= int(metadata["resourceVersion"])
+        return known is not None and known.version >= int(metadata["resourceVersion"])
 
     def news(self, kind: Kind, items: list[Document]) -> list[Document]:
         """Of what a watch has listed, what isn't known yet; the watch has been heard."""

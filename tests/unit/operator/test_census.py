@@ -1,0 +1,127 @@
+"""What watches tell late, twice or not at all, and what the census makes of it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from stepwell_operator.census import Census
+from stepwell_operator.cluster import DEPLOYMENT, FUNCTION, STORE, Cluster, Document, Kind
+from stepwell_operator.handlers import hear_object
+from stepwell_operator.metrics import OperatorMetrics
+from stepwell_operator.names import POOL_ID
+from stepwell_operator.reconcile import Reconciler
+from stepwell_operator.settings import Settings
+
+KEY = ("shop", "one")
+
+
+class Server(Cluster):
+    """What is there, by kind and key; `asked` are the objects that were read one by one."""
+
+    def __init__(self) -> None:
+        self.there: dict[tuple[str, str, str], Document] = {}
+        self.asked: list[tuple[str, str, str]] = []
+
+    def put(self, kind: Kind, document: Document) -> None:
+        metadata = document["metadata"]
+        self.there[kind.kind, metadata["namespace"], metadata["name"]] = document
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Document | None:
+        self.asked.append((kind.kind, namespace or "", name))
+        return self.there.get((kind.kind, namespace or "", name))
+
+    async def metadata(self, kind: Kind, namespace: str | None, selector: str | None = None) -> AsyncIterator[Document]:
+        del namespace, selector
+        for (one, _, _), document in list(self.there.items()):
+            if one == kind.kind:
+                yield document["metadata"]
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def document(version: int, uid: str = "uid-1", **more: Any) -> Document:
+    """A function, a store or a Deployment, as a watch or an answer has it."""
+    metadata = {"namespace": KEY[0], "name": KEY[1], "uid": uid, "resourceVersion": str(version), **more}
+    return {"kind": "Deployment", "metadata": metadata, "spec": {}}
+
+
+def event(what: str | None, version: int, uid: str = "uid-1", **more: Any) -> dict[str, Any]:
+    return {"type": what, "object": document(version, uid, **more)}
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def census(server: Server, clock: Clock) -> Census:
+    reconciler = Reconciler(server, Settings("sys", "pod"), OperatorMetrics(), clock)
+    return Census(server, reconciler, clock=clock)
+
+
+async def test_late_news_of_what_was_there_before_changes_nothing(census: Census) -> None:
+    """kopf hears of an object and of its successor side by side: the elder's last words neither replace the younger nor remove it."""
+    functions = census.reconciler.world.functions
+    hear_object(census, FUNCTION, event("ADDED", 100, "new"))
+    for late in (event("MODIFIED", 50, "old"), event("DELETED", 60, "old")):
+        hear_object(census, FUNCTION, late)
+        assert functions[KEY].uid == "new"
+    assert not census.reconciler.world.gone
+
+
+async def test_the_end_of_a_successor_is_the_end_of_the_one_before(census: Census) -> None:
+    """That an object went says too that nothing older by its name is there."""
+    hear_object(census, FUNCTION, event("ADDED", 50, "old"))
+    hear_object(census, FUNCTION, event("DELETED", 110, "new"))
+    assert not census.reconciler.world.functions
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_an_answer_from_before_a_deletion_brings_nothing_back(census: Census, *, known: bool) -> None:
+    """What a write of ours was answered, handled only after the deletion was heard, is no object that is there."""
+    world = census.reconciler.world
+    if known:
+        hear_object(census, FUNCTION, event("ADDED", 100))
+    hear_object(census, FUNCTION, event("DELETED", 102))
+    assert not world.see(document(101), world.functions)
+    assert not world.functions
+    assert world.see(document(103, "new"), world.functions)
+
+
+async def test_a_deleted_store_says_nothing_of_a_function_by_its_name(census: Census) -> None:
+    """Deletions are remembered by kind: the doubt about a function doesn't end with a store, nor is its news old then."""
+    world = census.reconciler.world
+    hear_object(census, STORE, event("ADDED", 100))
+    hear_object(census, STORE, event("DELETED", 102))
+    assert KEY not in world.gone
+    assert world.see(document(50), world.functions)
+
+
+async def test_children_are_not_replaced_by_older_ones_either(census: Census) -> None:
+    """Neither by what was there before under that name, nor by an answer from before the deletion."""
+    world, labels = census.reconciler.world, {POOL_ID: "one"}
+    hear_object(census, DEPLOYMENT, event("ADDED", 100, "new", labels=labels))
+    for late in (event("MODIFIED", 50, "old", labels=labels), event("DELETED", 60, "old", labels=labels)):
+        hear_object(census, DEPLOYMENT, late)
+        child = world.deployment(*KEY)
+        assert child is not None
+        assert child.uid == "new"
+    hear_object(census, DEPLOYMENT, event("DELETED", 102, "new", labels=labels))
+    assert world.see_child(document(101, "new")) is None
+    assert world.deployment(*KEY) is None
+    assert world.see_child(document(103, "newer")) is not None
