@@ -2,14 +2,14 @@
 
 kopf tells of deletions only while it hears them: after a gap that the server can't fill (410 Gone) it lists again, and what went
 meanwhile is never mentioned (docs/adr/0009). So every quarter of a minute the metadata of all our kinds is listed and compared
-with what was seen. What is unknown here is read whole; what is gone is taken out; and a watch that has not told of a change in
-`PATIENCE` has missed it: unless it speaks again, it counts as deaf after `Settings.deaf_seconds`.
+with what was seen (of runner pods: `pods.py`). What is unknown is read whole; what is gone is taken out; and a watch that has
+not told of a change in `PATIENCE` has missed it: unless it speaks again, it counts as deaf after `Settings.deaf_seconds`.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,6 +20,7 @@ from stepwell_operator.cluster import (
     DEPLOYMENT,
     FUNCTION,
     NETWORK_POLICY,
+    POD,
     SERVICE,
     SERVICE_ACCOUNT,
     STORE,
@@ -28,11 +29,11 @@ from stepwell_operator.cluster import (
     Document,
     Kind,
 )
-from stepwell_operator.names import OURS
+from stepwell_operator.names import OURS, RUNNERS
+from stepwell_operator.pods import PATIENCE, Pods
 from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.world import Child, Key, Seen
 
-PATIENCE = 10.0
 CHILD_KINDS = (DEPLOYMENT, CONFIG_MAP, BUDGET, NETWORK_POLICY, SERVICE, SERVICE_ACCOUNT)
 
 
@@ -45,6 +46,7 @@ class Census:
     namespaces: tuple[str, ...] = ()
     clock: Callable[[], float] = time.monotonic
     heard: dict[str, float] = field(default_factory=dict[str, float])
+    pods: Pods = field(init=False)
     complete: bool = False
     answered: float = -1e9
     """When the server last answered a whole census."""
@@ -52,6 +54,10 @@ class Census:
     _missed: dict[str, set[Key]] = field(default_factory=lambda: defaultdict(set))
     """By kind: what was read here because the watch, silent since, had not told of it."""
     _again: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Hear of the pods of the reconciler's world."""
+        self.pods = Pods(self.reconciler.world)
 
     def ages(self) -> dict[str, float]:
         """How long ago each watch was last known to hear."""
@@ -69,6 +75,7 @@ class Census:
                 async for document in self.cluster.list(kind, namespace, OURS if kind in CHILD_KINDS else None):
                     self._take({**document, "apiVersion": kind.api_version, "kind": kind.kind}, kind)
             self.heard[kind.plural] = self.clock()
+        self.heard[POD.plural] = self.clock()
         for seen in list(self.reconciler.world.functions.values()):
             await self.reconciler.targets.get(seen)
         self.complete = True
@@ -101,6 +108,10 @@ class Census:
             await self._read_missed(kind, there)
             if not self._missed[kind.plural]:
                 self.heard[kind.plural] = self.clock()
+        for namespace, pool in await self.pods.compare(self._runners(), self.clock()):
+            self.reconciler.pool(namespace, pool)
+        if self.pods.hears(self.clock()):
+            self.heard[POD.plural] = self.clock()
         await self._read_config_maps()
         self.answered = self.clock()
 
@@ -114,6 +125,11 @@ class Census:
 
     def _places(self) -> Iterable[str | None]:
         return self.namespaces or (None,)
+
+    async def _runners(self) -> AsyncIterator[Document]:
+        for namespace in self._places():
+            async for metadata in self.cluster.metadata(POD, namespace, RUNNERS):
+                yield metadata
 
     def _known(self, kind: Kind) -> Iterable[tuple[Key, int]]:
         world = self.reconciler.world
@@ -181,7 +197,7 @@ class Census:
     def hear(self, kind: Kind) -> None:
         """A watch said something."""
         self._missed.pop(kind.plural, None)
-        if not any(place[0] == kind.plural for place in self._behind):
+        if not any(place[0] == kind.plural for place in self._behind) and (kind is not POD or self.pods.hears(self.clock())):
             self.heard[kind.plural] = self.clock()
 
     def lost(self, kind: Kind, document: Document) -> None:

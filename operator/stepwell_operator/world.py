@@ -191,6 +191,15 @@ class World:
         for name in sorted(self.by_namespace.get(namespace, ())):
             yield self.functions[namespace, name]
 
+    def tell_trouble(self, place: Key, pod: str, trouble: Trouble | None) -> bool:
+        """Note what is wrong with a pod of a pool, or that nothing is; whether that is news."""
+        before = self.troubles[place].pop(pod, None) if place in self.troubles else None
+        if trouble is not None:
+            self.troubles[place][pod] = trouble
+        elif place in self.troubles and not self.troubles[place]:
+            del self.troubles[place]
+        return trouble != before
+
     def trouble(self, namespace: str, pool: str) -> Trouble | None:
         """What keeps the pods of a pool from running; the worst first."""
         found = self.troubles.get((namespace, pool))
