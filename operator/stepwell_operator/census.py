@@ -76,8 +76,7 @@ class Census:
                     self._take({**document, "apiVersion": kind.api_version, "kind": kind.kind}, kind)
             self.heard[kind.plural] = self.clock()
         self.heard[POD.plural] = self.clock()
-        for seen in list(self.reconciler.world.functions.values()):
-            await self.reconciler.targets.get(seen)
+        await self.reconciler.targets.first()
         self.complete = True
 
     async def run(self, seconds: float) -> None:
@@ -112,7 +111,6 @@ class Census:
             self.reconciler.pool(namespace, pool)
         if self.pods.hears(self.clock()):
             self.heard[POD.plural] = self.clock()
-        await self._read_config_maps()
         self.answered = self.clock()
 
     def deaf(self) -> list[str]:
@@ -184,13 +182,6 @@ class Census:
                 self.take(document, kind)
                 self._behind.pop(place, None)
                 missed.add(key)
-
-    async def _read_config_maps(self) -> None:
-        targets = self.reconciler.targets
-        for key, functions in targets.config_maps_in_use().items():
-            if await targets.read_config_map(key):
-                for function in functions:
-                    self.reconciler.function(function)
 
     # --- what watches tell ---
 

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from unit.operator.server import Clock, Server
 
 from stepwell_operator.census import Census
-from stepwell_operator.cluster import DEPLOYMENT, FUNCTION, POD, STORE, Cluster, Document, Kind
+from stepwell_operator.cluster import DEPLOYMENT, FUNCTION, POD, STORE, Document
 from stepwell_operator.handlers import hear_object, hear_pod
 from stepwell_operator.metrics import OperatorMetrics
 from stepwell_operator.names import POOL_ID
@@ -15,38 +16,6 @@ from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.settings import Settings
 
 KEY = ("shop", "one")
-
-
-class Server(Cluster):
-    """What is there, by kind and key; `asked` are the objects that were read one by one."""
-
-    def __init__(self) -> None:
-        self.there: dict[tuple[str, str, str], Document] = {}
-        self.asked: list[tuple[str, str, str]] = []
-
-    def put(self, kind: Kind, document: Document) -> None:
-        metadata = document["metadata"]
-        self.there[kind.kind, metadata["namespace"], metadata["name"]] = document
-
-    async def get(self, kind: Kind, namespace: str | None, name: str) -> Document | None:
-        self.asked.append((kind.kind, namespace or "", name))
-        return self.there.get((kind.kind, namespace or "", name))
-
-    async def metadata(self, kind: Kind, namespace: str | None, selector: str | None = None) -> AsyncIterator[Document]:
-        del namespace, selector
-        for (one, _, _), document in list(self.there.items()):
-            if one == kind.kind:
-                yield document["metadata"]
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def document(version: int, uid: str = "uid-1", **more: Any) -> Document:
