@@ -87,6 +87,7 @@ class Addresses:
         """The administrator's address, if there is one; ProvisionError if it is no text."""
         name = self._settings.admin_secret
         found = await self._cluster.get(SECRET, self._settings.namespace, name) if name else None
+        self._cluster.to_write()  # whoever asks for the address goes on to make a role or a schema
         try:
             return _read(found, "dsn")
         except UnicodeDecodeError:

@@ -2,14 +2,14 @@
 
 kopf tells of deletions only while it hears them: after a gap that the server can't fill (410 Gone) it lists again, and what went
 meanwhile is never mentioned (docs/adr/0009). So every quarter of a minute the metadata of all our kinds is listed and compared
-with what was seen. What is unknown here is read whole; what is gone is taken out; and a watch that has not told of a change in
-`PATIENCE` has missed it: unless it speaks again, it counts as deaf after `Settings.deaf_seconds`.
+with what was seen (of runner pods: `pods.py`). What is unknown is read whole; what is gone is taken out; and a watch that has
+not told of a change in `PATIENCE` has missed it: unless it speaks again, it counts as deaf after `Settings.deaf_seconds`.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,6 +20,7 @@ from stepwell_operator.cluster import (
     DEPLOYMENT,
     FUNCTION,
     NETWORK_POLICY,
+    POD,
     SERVICE,
     SERVICE_ACCOUNT,
     STORE,
@@ -28,11 +29,11 @@ from stepwell_operator.cluster import (
     Document,
     Kind,
 )
-from stepwell_operator.names import OURS
+from stepwell_operator.names import OURS, RUNNERS
+from stepwell_operator.pods import PATIENCE, Pods
 from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.world import Child, Key, Seen
 
-PATIENCE = 10.0
 CHILD_KINDS = (DEPLOYMENT, CONFIG_MAP, BUDGET, NETWORK_POLICY, SERVICE, SERVICE_ACCOUNT)
 
 
@@ -45,6 +46,7 @@ class Census:
     namespaces: tuple[str, ...] = ()
     clock: Callable[[], float] = time.monotonic
     heard: dict[str, float] = field(default_factory=dict[str, float])
+    pods: Pods = field(init=False)
     complete: bool = False
     answered: float = -1e9
     """When the server last answered a whole census."""
@@ -52,6 +54,10 @@ class Census:
     _missed: dict[str, set[Key]] = field(default_factory=lambda: defaultdict(set))
     """By kind: what was read here because the watch, silent since, had not told of it."""
     _again: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Hear of the pods of the reconciler's world."""
+        self.pods = Pods(self.reconciler.world)
 
     def ages(self) -> dict[str, float]:
         """How long ago each watch was last known to hear."""
@@ -69,8 +75,8 @@ class Census:
                 async for document in self.cluster.list(kind, namespace, OURS if kind in CHILD_KINDS else None):
                     self._take({**document, "apiVersion": kind.api_version, "kind": kind.kind}, kind)
             self.heard[kind.plural] = self.clock()
-        for seen in list(self.reconciler.world.functions.values()):
-            await self.reconciler.targets.get(seen)
+        self.heard[POD.plural] = self.clock()
+        await self.reconciler.targets.first()
         self.complete = True
 
     async def run(self, seconds: float) -> None:
@@ -101,7 +107,10 @@ class Census:
             await self._read_missed(kind, there)
             if not self._missed[kind.plural]:
                 self.heard[kind.plural] = self.clock()
-        await self._read_config_maps()
+        for namespace, pool in await self.pods.compare(self._runners(), self.clock()):
+            self.reconciler.pool(namespace, pool)
+        if self.pods.hears(self.clock()):
+            self.heard[POD.plural] = self.clock()
         self.answered = self.clock()
 
     def deaf(self) -> list[str]:
@@ -114,6 +123,11 @@ class Census:
 
     def _places(self) -> Iterable[str | None]:
         return self.namespaces or (None,)
+
+    async def _runners(self) -> AsyncIterator[Document]:
+        for namespace in self._places():
+            async for metadata in self.cluster.metadata(POD, namespace, RUNNERS):
+                yield metadata
 
     def _known(self, kind: Kind) -> Iterable[tuple[Key, int]]:
         world = self.reconciler.world
@@ -129,22 +143,19 @@ class Census:
             if key not in there and now.get(key) == version:
                 self._gone(kind, key)
 
-    def _gone(self, kind: Kind, key: Key) -> None:
-        reconciler = self.reconciler
+    def _gone(self, kind: Kind, key: Key, version: int = 0) -> None:
+        """Something is gone: whoever needs it makes it again."""
+        reconciler, world = self.reconciler, self.reconciler.world
         if kind is FUNCTION:
-            reconciler.world.forget(key, reconciler.world.functions)
-            reconciler.function(key)
+            if world.forget(key, world.functions, version):
+                reconciler.function(key)
         elif kind is STORE:
-            reconciler.world.forget(key, reconciler.world.stores)
-            reconciler.well(*key)
+            if world.forget(key, world.stores, version):
+                reconciler.well(*key)
         else:
-            self.child_gone(kind.kind, *key)
-
-    def child_gone(self, kind: str, namespace: str, name: str, uid: str | None = None) -> None:
-        """Something of ours is gone: whoever needs it makes it again."""
-        child = self.reconciler.world.forget_child(kind, namespace, name, uid)
-        if child is not None:
-            self._wake(child.namespace, child.labels)
+            child = world.forget_child((kind.kind, *key), version=version)
+            if child is not None:
+                self._wake(child.namespace, child.labels)
 
     def _wake(self, namespace: str, labels: dict[str, str], after: float = 0.0) -> None:
         pool = labels.get("stepwell.dev/pool-id")
@@ -172,37 +183,25 @@ class Census:
                 self._behind.pop(place, None)
                 missed.add(key)
 
-    async def _read_config_maps(self) -> None:
-        targets = self.reconciler.targets
-        for key, functions in targets.config_maps_in_use().items():
-            if await targets.read_config_map(key):
-                for function in functions:
-                    self.reconciler.function(function)
-
     # --- what watches tell ---
 
     def hear(self, kind: Kind) -> None:
         """A watch said something."""
         self._missed.pop(kind.plural, None)
-        if not any(place[0] == kind.plural for place in self._behind):
+        if not any(place[0] == kind.plural for place in self._behind) and (kind is not POD or self.pods.hears(self.clock())):
             self.heard[kind.plural] = self.clock()
 
     def lost(self, kind: Kind, document: Document) -> None:
-        """A watch told of a deletion."""
-        metadata = document["metadata"]
-        key = _key(document)
+        """A watch told of a deletion, which may be of what was there before what is known."""
+        key, version = _key(document), int(document["metadata"]["resourceVersion"])
         known = self._one(kind, key)
-        if known is None or known.uid != metadata["uid"]:
-            return
-        if kind in {FUNCTION, STORE}:
-            self._gone(kind, key)
-        else:
-            self.child_gone(kind.kind, *key, metadata["uid"])
+        if known is None or known.version <= version:
+            self._gone(kind, key, version)
 
     def is_old(self, kind: Kind, metadata: Document) -> bool:
-        """Whether a listed object is as it is known: then nothing has to be done."""
+        """Whether a listed object is as it is known, or older: then nothing has to be done."""
         known = self._one(kind, (metadata["namespace"], metadata["name"]))
-        return known is not None and known.uid == metadata["uid"] and known.version >= int(metadata["resourceVersion"])
+        return known is not None and known.version >= int(metadata["resourceVersion"])
 
     def news(self, kind: Kind, items: list[Document]) -> list[Document]:
         """Of what a watch has listed, what isn't known yet; the watch has been heard."""

@@ -164,7 +164,7 @@ class Children:
             child = self._world.children.get((kind.kind, namespace, name))
             if child is not None and not child.deleting:
                 await self._cluster.delete(kind, namespace, name, child.uid)
-                self._world.forget_child(kind.kind, namespace, name, child.uid)
+                self._world.forget_child((kind.kind, namespace, name), child.uid)
             self._settled.pop((kind.kind, namespace, name), None)
 
 

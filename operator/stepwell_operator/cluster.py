@@ -6,7 +6,7 @@ reconciles tries again from the top.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -135,12 +135,21 @@ def note_act(what: str) -> None:
 
 
 class Cluster:
-    """Calls to one API server. `calls` counts them by verb and kind, `answers` by the status of the answer too (0: none came)."""
+    """Calls to one API server. `calls` counts them by verb and kind, `answers` by the status of the answer too (0: none came).
+
+    `may_write` is asked before each write. The Lease and questions about rights are for everybody.
+    """
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api: Any = api  # its calls are typed by halves
         self.calls: dict[tuple[str, str], int] = {}
         self.answers: dict[tuple[str, str, int], int] = {}
+        self.may_write: Callable[[], bool] = lambda: True
+
+    def to_write(self) -> None:
+        """Raise ClusterError unless this operator may write, here and to wells: to be called right before each write."""
+        if not self.may_write():
+            raise ClusterError("the lease was not renewed in time: another operator may lead by now, so nothing is written")
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -227,6 +236,8 @@ class Cluster:
         content: str = "application/json",
         accept: str = "application/json",
     ) -> Document:
+        if method != "GET" and kind not in {LEASE, ACCESS_REVIEW}:
+            self.to_write()
         self.calls[verb, kind.plural] = self.calls.get((verb, kind.plural), 0) + 1
         try:
             status, document = await self._send(method, path, body, query or {}, content, accept)

@@ -9,12 +9,10 @@ import kopf
 
 from stepwell_operator.census import CHILD_KINDS, Census
 from stepwell_operator.cluster import DEPLOYMENT, FUNCTION, PAGE, POD, STORE, Kind
-from stepwell_operator.names import COMPONENT, GROUP, OURS, POOL_ID
+from stepwell_operator.names import GROUP, OURS, RUNNERS
 from stepwell_operator.news import news_session
 from stepwell_operator.settings import Settings
-from stepwell_operator.world import Document, mapping, read_trouble
-
-RUNNERS = f"{OURS},{COMPONENT}=runner"
+from stepwell_operator.world import Document
 
 
 def make_registry(census: Census) -> kopf.OperatorRegistry:
@@ -64,24 +62,9 @@ def hear_object(census: Census, kind: Kind, event: dict[str, Any]) -> None:
 
 def hear_pod(census: Census, event: dict[str, Any]) -> None:
     """A runner pod changed: remember what is wrong with it, and tell its functions when that changes."""
-    pod = event["object"]
-    metadata = pod["metadata"]
-    pool = mapping(metadata.get("labels")).get(POOL_ID)
-    if pool is None:
-        return
-    world = census.reconciler.world
-    place = (str(metadata["namespace"]), str(pool))
-    gone = event["type"] == "DELETED" or bool(metadata.get("deletionTimestamp"))
-    trouble = None if gone else read_trouble(pod)
-    before = world.troubles[place].get(metadata["name"]) if place in world.troubles else None
-    if trouble is None:
-        if place in world.troubles:
-            world.troubles[place].pop(metadata["name"], None)
-            if not world.troubles[place]:
-                del world.troubles[place]
-    else:
-        world.troubles[place][metadata["name"]] = trouble
-    if trouble != before:
+    place = census.pods.hear(event)
+    census.hear(POD)
+    if place is not None:
         census.reconciler.pool(*place, 0.1)
 
 

@@ -1,7 +1,10 @@
 """Leadership by a Lease: one operator acts, the others stand by.
 
 A standby never trusts another machine's clock: it watches the Lease's version, and takes over when that has not moved for the
-lease's length by its own clock (the rule of client-go's leaderelection). Writes carry the version they were read at.
+lease's length by its own clock (the rule of client-go's leaderelection). Writes of the Lease carry the version they were read at.
+
+A leader that was paused and goes on may have been followed, and all that it had in mind is due at once. So it asks its clock
+right before each write to the API server or to a well: later than two thirds of the length after it renewed it makes none.
 """
 
 import asyncio
@@ -33,6 +36,10 @@ class Leadership:
         self.leads = False
         self._log = structlog.get_logger("stepwell.operator")
 
+    def may_write(self) -> bool:
+        """Whether nobody else can lead yet, by this machine's clock alone."""
+        return self.leads and self._clock() - self._renewed <= self._seconds * 2 / 3
+
     async def acquire(self) -> None:
         """Come back once this operator leads."""
         while not await self.attempt():  # noqa: ASYNC110 - the Lease is the event
@@ -48,7 +55,7 @@ class Leadership:
                     break
             except TimeoutError:
                 pass
-            if self._clock() - self._renewed > self._seconds * 2 / 3:
+            if not self.may_write():
                 self._log.error("the lease could not be renewed in time")
                 break
         self.leads = False

@@ -63,6 +63,7 @@ class Operator:
         await health.start(self.settings.health_host, self.settings.health_port)
         identity = f"{self.settings.pod}_{os.urandom(4).hex()}"
         leadership = Leadership(cluster, self.settings.namespace, identity, self.settings.lease_seconds)
+        cluster.may_write = leadership.may_write
         try:
             return await self._stand_by(leadership, reconciler, census, health)
         finally:
@@ -148,6 +149,7 @@ class Operator:
             reconciler.queue.run(),
             reconciler.events.run(),
             rounds.look_round(),
+            rounds.maps_round(),
             rounds.resync_round(),
             census.run(self.settings.census_seconds),
             self._hear(census, stop),

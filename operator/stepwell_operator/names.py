@@ -17,6 +17,8 @@ FINALIZER = f"{GROUP}/drain"
 NAME, COMPONENT, MANAGED_BY = "app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"
 OPERATOR = "stepwell-operator"
 OURS = f"{MANAGED_BY}={OPERATOR}"
+RUNNERS = f"{OURS},{COMPONENT}=runner"
+"""Selectors of our objects, and of runner pods."""
 
 GATEWAY = "stepwell-gateway"
 STORE_SECRET = "stepwell-store"  # noqa: S105 - the name of a Secret

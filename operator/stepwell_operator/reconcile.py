@@ -43,7 +43,7 @@ class Reconciler:
         self.metrics = metrics
         self.world = World()
         self.wells = Wells(cluster, settings, clock)
-        self.targets = Targets(cluster, self.world)
+        self.targets = Targets(cluster, self.world, settings.namespaces)
         self.children = Children(cluster, settings, self.world)
         self.events = Events(cluster, settings.pod)
         self.queue: Workqueue[Item] = Workqueue(self.work, settings.workers)

@@ -2,7 +2,11 @@
 
 import asyncio
 
+import structlog
+
+from stepwell_operator.cluster import ClusterError
 from stepwell_operator.facts import name_of
+from stepwell_operator.maps import PACE
 from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.workqueue import Item
 
@@ -12,6 +16,7 @@ class Rounds:
 
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
+        self._log = structlog.get_logger("stepwell.operator")
 
     async def look_round(self) -> None:
         """Every half a minute: read what runs in each well, and look at the functions for which that changed."""
@@ -32,6 +37,16 @@ class Rounds:
                         self._reconciler.function((namespace, name))
                 if not facts.ready:
                     self._reconciler.look_at(self._reconciler.users(namespace, store))
+
+    async def maps_round(self) -> None:
+        """Every few seconds: look at the functions whose source is a ConfigMap that was edited."""
+        while True:
+            await asyncio.sleep(PACE)
+            try:
+                for key in await self._reconciler.targets.look_at_maps():
+                    self._reconciler.function(key)
+            except ClusterError as error:
+                self._log.warning("the ConfigMaps of sources could not be listed", error=str(error))
 
     async def resync_round(self) -> None:
         """Every ten minutes: walk everything, spread over a minute, and take out of the wells whose objects are gone."""

@@ -42,6 +42,7 @@ class Wells:
 
     def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._addresses = Addresses(cluster, settings, clock)
+        self._cluster = cluster
         self._clock = clock
         self._facts: dict[WellKey, WellFacts] = {}
         self._dsns: dict[WellKey, str] = {}
@@ -145,7 +146,7 @@ class Wells:
         found = self._open.pop(key, None)
         if found is None:
             try:
-                found = PostgresStore(self._dsns[key])
+                found = PostgresStore(self._dsns[key], guard=self._cluster.to_write)
             except (StoreError, ValueError) as error:
                 raise Unready("Unreachable", f"the address in the Secret can't be read: {error}") from None
         self._open[key] = found

@@ -6,7 +6,7 @@ Nothing is decided here. Big parts (specs) are kept as JSON bytes, so that ten t
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 
@@ -115,15 +115,18 @@ class World:
     """By namespace and pool id: pods that aren't well."""
     by_namespace: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     gone: dict[Key, int] = field(default_factory=dict[Key, int])
-    """Versions at which objects were deleted, so that a late event doesn't bring them back."""
+    """Versions at which functions were deleted, so that late news doesn't bring them back."""
+    gone_stores: dict[Key, int] = field(default_factory=dict[Key, int])
+    gone_children: dict[Place, int] = field(default_factory=dict[Place, int])
 
     def see(self, document: dict[str, Any], into: dict[Key, Seen]) -> bool:
-        """Take in an object that is there; False if nothing changed that anybody acts on, or the news is old."""
+        """Take in an object that is there; False if nothing changed that anybody acts on, or the news is old.
+
+        Old is what has a lower version, also of another object by that name: versions of one kind come from one counter.
+        """
         seen = read_seen(document)
         before = into.get(seen.key)
-        if before is not None and before.uid == seen.uid and seen.version <= before.version:
-            return False
-        if before is None and self.gone.get(seen.key, -1) >= seen.version:
+        if seen.version <= max(self._gone_from(into).get(seen.key, -1), before.version if before is not None else -1):
             return False
         into[seen.key] = seen
         if into is self.functions:
@@ -136,37 +139,39 @@ class World:
         )
 
     def forget(self, key: Key, into: dict[Key, Seen], version: int = 0) -> bool:
-        """Take out an object that is gone; whether it was known."""
+        """Take out an object that is gone, since `version` if somebody said so; whether it was known."""
         known = into.pop(key, None)
         if into is self.functions:
             self.by_namespace[key[0]].discard(key[1])
             if not self.by_namespace[key[0]]:
                 del self.by_namespace[key[0]]
-        self.gone[key] = max(version, known.version if known else 0)
-        while len(self.gone) > 10_000:
-            del self.gone[next(iter(self.gone))]
+        _keep_latest(self._gone_from(into), key, max(version, known.version if known else 0))
         return known is not None
+
+    def _gone_from(self, into: dict[Key, Seen]) -> dict[Key, int]:
+        return self.gone if into is self.functions else self.gone_stores
 
     def see_child(self, document: dict[str, Any]) -> Child | None:
         """Take in something of ours; None if the news is old."""
         child = read_child(document)
         place = (child.kind, child.namespace, child.name)
         before = self.children.get(place)
-        if before is not None and before.uid == child.uid and child.version <= before.version:
+        if child.version <= max(self.gone_children.get(place, -1), before.version if before is not None else -1):
             return None
         if child.kind == "Deployment":
             self._own(before, child)
         self.children[place] = child
         return child
 
-    def forget_child(self, kind: str, namespace: str, name: str, uid: str | None = None) -> Child | None:
-        """Take out something that is gone; None if it wasn't known, or is another by now."""
-        known = self.children.get((kind, namespace, name))
-        if known is None or (uid is not None and known.uid != uid):
+    def forget_child(self, place: Place, uid: str | None = None, version: int = 0) -> Child | None:
+        """Take out something that is gone, since `version` if somebody said so; None if it wasn't known, or is another by now."""
+        known = self.children.get(place)
+        if known is not None and uid is not None and known.uid != uid and known.version >= version:
             return None
-        if kind == "Deployment":
+        _keep_latest(self.gone_children, place, max(version, known.version if known else 0))
+        if known is not None and known.kind == "Deployment":
             self._own(known, None)
-        return self.children.pop((kind, namespace, name))
+        return self.children.pop(place, None)
 
     def _own(self, before: Child | None, after: Child | None) -> None:
         for uid in before.owners if before else ():
@@ -186,12 +191,31 @@ class World:
         for name in sorted(self.by_namespace.get(namespace, ())):
             yield self.functions[namespace, name]
 
+    def tell_trouble(self, place: Key, pod: str, trouble: Trouble | None) -> bool:
+        """Note what is wrong with a pod of a pool, or that nothing is; whether that is news."""
+        before = self.troubles[place].pop(pod, None) if place in self.troubles else None
+        if trouble is not None:
+            self.troubles[place][pod] = trouble
+        elif place in self.troubles and not self.troubles[place]:
+            del self.troubles[place]
+        return trouble != before
+
     def trouble(self, namespace: str, pool: str) -> Trouble | None:
         """What keeps the pods of a pool from running; the worst first."""
         found = self.troubles.get((namespace, pool))
         if not found:
             return None
         return min(found.values(), key=lambda one: (SEVERITY.index(one.reason), one.message))
+
+
+K = TypeVar("K", Key, Place)
+MOST_GONE = 10_000
+
+
+def _keep_latest(gone: dict[K, int], key: K, version: int) -> None:
+    gone[key] = max(version, gone.pop(key, 0))
+    while len(gone) > MOST_GONE:
+        del gone[next(iter(gone))]
 
 
 SEVERITY = ("HandlerImportFailed", "ImagePullFailed", "ConfigError", "CrashLooping", "Unschedulable")

@@ -30,6 +30,9 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """How long is waited for what should be there in a second or two: a busy machine is not a fault."""
 
+BAR = 10.0
+"""In how many seconds what somebody else changed is put right or followed, on a machine of one's own."""
+
 CRDS = Path(__file__).parents[2] / "crds"
 FUNCTIONS = "/apis/stepwell.dev/v1alpha1/namespaces/{}/durablefunctions"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
@@ -62,6 +65,11 @@ def says(kind: str, status: str, reason: str | None = None) -> Callable[[Object]
         return current and found["status"] == status and reason in {None, found["reason"]}
 
     return tell
+
+
+def crowding() -> float:
+    """How many want each core, at least one: seconds of a crowded machine are shared."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class Kubelet:

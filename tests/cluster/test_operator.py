@@ -5,7 +5,7 @@ import json
 
 import asyncpg
 import pytest
-from cluster.operation import CODE, Kubelet, Place, condition, eventually, function, left, says, waiting
+from cluster.operation import BAR, CODE, Kubelet, Place, condition, crowding, eventually, function, left, says, waiting
 from postgres_server import Postgres
 
 from stepwell.store.access import AuditFilter
@@ -328,7 +328,7 @@ def test_functions_share_a_pool(place: Place) -> None:
 
 
 def test_code_in_a_config_map(place: Place) -> None:
-    """A ConfigMap's key is a source; editing it makes a revision, and a missing one is named."""
+    """A ConfigMap's key is a source; editing it makes a revision within ten seconds, and a missing one is named."""
     maps = f"/api/v1/namespaces/{place.namespace}/configmaps"
     document = function("one")
     document["spec"]["source"] = {"configMap": {"name": "shop", "key": "orders.py", "handler": "main"}}
@@ -338,7 +338,27 @@ def test_code_in_a_config_map(place: Place) -> None:
     place.api.create(maps, {"metadata": {"name": "shop"}, "data": {"orders.py": CODE}})
     first = place.ready("one")["status"]["currentRevision"]
     place.api.patch(f"{maps}/shop", {"data": {"orders.py": OTHER}})
-    place.until("one", lambda one: one["status"].get("currentRevision") not in {None, first}, 20)
+    place.until("one", lambda one: one["status"].get("currentRevision") not in {None, first}, BAR * crowding())
+
+
+def test_code_in_a_config_map_that_was_made_again(place: Place) -> None:
+    """Function and ConfigMap deleted, edited and applied at once: no revision is made of the code that was."""
+    maps = f"/api/v1/namespaces/{place.namespace}/configmaps"
+    document = function("one", source={"configMap": {"name": "shop", "key": "orders.py", "handler": "main"}})
+    place.apply(function("other"))
+    for code in (CODE, OTHER):
+        place.api.create(maps, {"metadata": {"name": "shop"}, "data": {"orders.py": code}})
+        place.apply(document)
+        uid = place.ready("one")["metadata"]["uid"]
+        [pool] = [name for name in place.runners() if name.startswith("one-")]
+        assert place.api.get(f"{maps}/{pool}-code")["data"] == {"code.py": code}
+        told = place.api.items(f"/apis/events.k8s.io/v1/namespaces/{place.namespace}/events")
+        made = [one for one in told if one["reason"] == "RevisionCreated" and one["regarding"].get("uid") == uid]
+        assert len(made) == 1
+        place.delete("one")
+        place.api.delete(f"{maps}/shop")
+        place.api.wait_gone(place.path("one"))
+        eventually(lambda: [name.rpartition("-")[0] for name in place.runners()] == ["other"])
 
 
 def test_a_deleted_function_leaves_nothing(place: Place) -> None:

@@ -16,7 +16,7 @@ from cluster.harness.api import Api
 from cluster.harness.control_plane import ControlPlane
 from cluster.harness.faults import FOR_EVER, Seen, Which, everything, watches, writes
 from cluster.harness.proxy import FaultProxy
-from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says
+from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says, waiting
 
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import Registry
@@ -355,6 +355,27 @@ def test_frozen_watches(installed: Installed, proxy: FaultProxy, place: Place) -
         operator.wait_until(lambda: healthy(operator), 20)
         place.patch("one", suspend=None)
         place.ready("one")
+
+
+def test_a_pod_that_went_unheard(api: Api, installed: Installed, proxy: FaultProxy, namespace: str) -> None:
+    """What was wrong with a pod ends with the pod although the watch of pods doesn't tell, and `/healthz` names that watch."""
+    place = Place(api, namespace)
+    with installed.operator(proxy.server, STEPWELL_DEAF_AFTER="5s", **SURVIVES) as operator, Kubelet(api) as kubelet:
+        kubelet.idle = True
+        place.apply(function("one"))
+        [pool] = eventually(place.runners)
+        kubelet.broken[namespace, pool] = waiting("CrashLoopBackOff", "x", ended={"exitCode": 1, "reason": "Error"})
+        kubelet.idle = False
+        place.until("one", says("RunnersAvailable", "False", "CrashLooping"))
+        proxy.freeze(lambda seen: watches(seen) and seen.path.endswith("/pods"))
+        del kubelet.broken[namespace, pool]
+        [pod] = api.items(f"/api/v1/namespaces/{namespace}/pods?labelSelector=stepwell.dev%2Fpool-id%3D{pool}")
+        api.delete(f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}")
+        place.ready("one")
+        operator.wait_until(lambda: not healthy(operator))
+        assert "pods" in operator.ask("/healthz").text
+        proxy.thaw()
+        operator.wait_until(lambda: healthy(operator), 20)
 
 
 def test_a_silent_server(installed: Installed, proxy: FaultProxy, place: Place) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 from cluster.harness.api import Api, Object, Refused
-from cluster.operation import CODE, FUNCTIONS, Installed, Kubelet, OperatorProcess, Place, condition, function, says
+from cluster.operation import CODE, FUNCTIONS, Installed, Kubelet, OperatorProcess, Place, condition, crowding, function, says
 
 from stepwell.store.postgres import PostgresStore
 from stepwell_operator.target import Target, target_of
@@ -252,11 +251,6 @@ def _status(document: Object) -> Any:
         one.pop("lastTransitionTime", None)
         one.pop("observedGeneration", None)
     return status
-
-
-def crowding() -> float:
-    """How many want each core, at least one: seconds of a crowded machine are shared."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def agree(place: Place, fields: tuple[Field, ...], expected: dict[str, Any]) -> None:

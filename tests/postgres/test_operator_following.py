@@ -50,6 +50,9 @@ class Secrets:
         metadata = document["metadata"]
         self.there[metadata["namespace"], metadata["name"]] = {"metadata": metadata, "data": data}
 
+    def to_write(self) -> None:
+        """Nobody else leads."""
+
     async def create(self, _kind: object, _namespace: str, document: dict[str, Any]) -> None:
         await self.apply(document)
 

@@ -1,11 +1,23 @@
 """Who leads, decided from a Lease and a clock of one's own."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from stepwell_operator.cluster import Cluster, ClusterError, Conflict, Document, Kind
+from stepwell_operator.cluster import (
+    ACCESS_REVIEW,
+    DEPLOYMENT,
+    EVENT,
+    FUNCTION,
+    LEASE,
+    Cluster,
+    ClusterError,
+    Conflict,
+    Document,
+    Kind,
+)
 from stepwell_operator.lease import Leadership
 
 SECONDS = 15.0
@@ -175,3 +187,48 @@ async def test_a_leader_that_lost_its_lease_stops(server: Server, clock: Clock, 
     monkeypatch.setattr("stepwell_operator.lease.asyncio.sleep", pass_time)
     await one.keep()
     assert not one.leads
+
+
+class Wire(Cluster):
+    """A client whose calls go nowhere; `sent` are their methods and paths."""
+
+    def __init__(self) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self.sent: list[tuple[str, str]] = []
+
+    async def _send(
+        self, method: str, path: str, body: Document | None, query: Mapping[str, str], content: str, accept: str
+    ) -> tuple[int, Document]:
+        del body, query, content, accept
+        self.sent.append((method, path))
+        return 200, {}
+
+
+async def test_a_leader_that_was_paused_writes_nothing_before_it_knows(server: Server, clock: Clock) -> None:
+    """What was due while it was stopped is refused without a question to anybody, and goes on once the lease turns out to be its own."""
+    leader, wire = candidate(server, clock, "one"), Wire()
+    wire.may_write = leader.may_write
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": "shop", "name": "a"}}
+    with pytest.raises(ClusterError, match="lease"):
+        await wire.apply(document)
+    assert await leader.attempt()
+    clock.now += SECONDS * 2 / 3
+    await wire.apply(document)
+    clock.now += 0.1
+    del wire.sent[:]
+    for write in (
+        wire.apply(document),
+        wire.merge(FUNCTION, "shop", "a", {}, "status"),
+        wire.create(EVENT, "shop", {}),
+        wire.replace(DEPLOYMENT, "shop", "a", document),
+        wire.delete(DEPLOYMENT, "shop", "a"),
+    ):
+        with pytest.raises(ClusterError, match="lease"):
+            await write
+    assert not wire.sent
+    await wire.get(FUNCTION, "shop", "a")
+    await wire.replace(LEASE, "sys", "a", {})
+    await wire.create(ACCESS_REVIEW, None, {})
+    assert len(wire.sent) == 3
+    assert await leader.attempt()
+    await wire.apply(document)

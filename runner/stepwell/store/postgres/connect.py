@@ -6,7 +6,7 @@ hears StoreUnavailable and asks again.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -134,12 +134,14 @@ async def connect(address: Address) -> Connection:
 class Connections:
     """At most `limit` connections, made on demand; those beyond `keep` go after half a minute without use.
 
+    `guard` is called with a connection at hand, right before what it is wanted for; what it raises keeps that from being done.
     Once `proven`, the address and the well behind it have been good: refused or missing now, they are away, as in a restore or
     while a role's password changes, and no run may pay for that with a try.
     """
 
-    def __init__(self, address: Address, limit: int, keep: int) -> None:
+    def __init__(self, address: Address, limit: int, keep: int, guard: Callable[[], None] | None = None) -> None:
         self.address = address
+        self._guard = guard
         self.limit = limit
         self.keep = keep
         self._idle: list[tuple[Connection, float]] = []
@@ -174,6 +176,8 @@ class Connections:
         try:
             connection = await self._take()
             try:
+                if self._guard is not None:
+                    self._guard()
                 yield connection
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
                 unavailable = self._told(error)

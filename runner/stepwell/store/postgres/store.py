@@ -30,18 +30,25 @@ class PostgresStore(Reads, Upkeep, Access):
 
     The address may carry `schema=NAME`, `pooler=1` (a pooler in transaction mode stands between: hints are off) and `reads=N`
     (how many connections may read at once; 1). `clock_now` stands in for the server's clock in tests. `unsafe` accepts a server
-    that acknowledges before a commit is on disk.
+    that acknowledges before a commit is on disk. `guard` is called right before each write; what it raises keeps that out.
     """
 
     def __init__(
-        self, dsn: str, schema: str | None = None, clock_now: Callable[[], int] | None = None, *, unsafe: bool = False
+        self,
+        dsn: str,
+        schema: str | None = None,
+        clock_now: Callable[[], int] | None = None,
+        *,
+        unsafe: bool = False,
+        guard: Callable[[], None] | None = None,
     ) -> None:
         self._address = parse_address(dsn)
         schema = schema or self._address.schema
         self._schema = schema
         self._clock_now = clock_now
         self._unsafe = unsafe
-        self._writes = Connections(self._address, limit=2, keep=1)
+        self._guard = guard
+        self._writes = Connections(self._address, limit=2, keep=1, guard=guard)
         super().__init__(Connections(self._address, limit=self._address.reads, keep=0), schema)
         self._heart = Heart(self._address, f"stepwell:{schema}"[:63])
         places = ", ".join(f"${place}" for place in range(1, ARGUMENTS + 1))
@@ -70,6 +77,8 @@ class PostgresStore(Reads, Upkeep, Access):
 
     async def migrate(self) -> list[str]:
         """Bring the schema up to date and return the names of the migrations applied."""
+        if self._guard is not None:
+            self._guard()
         return await migrate(self._address, self._schema)
 
     @property
