@@ -16,6 +16,7 @@ from stepwell_operator.provision import Provisioned, ProvisionError, password_fo
 from stepwell_operator.resources.gateway import named, secret
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import Owners, uids
+from stepwell_operator.target import DEFAULT_STORE
 from stepwell_operator.world import Seen, listed, mapping
 
 
@@ -45,7 +46,8 @@ class Addresses:
         if spec is not None:
             wanted = Provisioned(await self._users_address(namespace, spec), "")
         elif there is not None:
-            wanted = await self._followed(namespace, store, there)
+            # Whoever may write Secrets here names other stores as he likes: in our Postgres only `default` is this namespace's.
+            wanted = await self._followed(namespace, there) if store == DEFAULT_STORE else there
         else:
             wanted = await self._provision(namespace, store)
         if there != wanted or not owners.are(_owners_there(ours)):
@@ -56,32 +58,33 @@ class Addresses:
     async def take_back(self, namespace: str, store: str, dsn: str) -> bool:
         """Make the role or the schema of an address of ours again, lost with its server or in a restore; whether it is ours.
 
-        The password stays the one in the Secret, so no pod has to learn another.
+        The password stays the one in the Secret, so no pod has to learn another. Only `default` is ever made by us.
         """
-        admin = await self._administrator()
-        password = password_for(dsn, admin, schema_of(namespace, store)) if admin is not None else None
+        admin = await self._administrator() if store == DEFAULT_STORE else None
+        password = password_for(dsn, admin, schema_of(namespace)) if admin is not None else None
         if admin is None or password is None:
             return False
-        await provision(admin, namespace, store, password)
+        await provision(admin, namespace, password)
         self._log.warning("made a well's role and schema again", namespace=namespace, store=store)
         return True
 
     def held(self, namespace: str, store: str) -> str:
         """Why a well doesn't follow the administrator's address, if something is in its way."""
-        return self._following.held(namespace, store)
+        return self._following.held(namespace) if store == DEFAULT_STORE else ""
 
     def forget(self, namespace: str, store: str) -> None:
         """Nobody uses this well any more."""
-        self._following.forget(namespace, store)
+        if store == DEFAULT_STORE:
+            self._following.forget(namespace)
 
-    async def _followed(self, namespace: str, store: str, there: Provisioned) -> Provisioned:
+    async def _followed(self, namespace: str, there: Provisioned) -> Provisioned:
         """The address that is there, or one of the same role where the administrator's leads by now; raise WellMissing."""
         try:
             admin = await self._administrator()
         except ProvisionError as error:
-            self._following.stay("", namespace, store, error)
+            self._following.stay("", namespace, error)
             return there
-        return await self._following.follow(admin, namespace, store, there)
+        return await self._following.follow(admin, namespace, there)
 
     async def _administrator(self) -> str | None:
         """The administrator's address, if there is one; ProvisionError if it is no text."""
@@ -104,7 +107,7 @@ class Addresses:
 
     async def _provision(self, namespace: str, store: str) -> Provisioned:
         admin = self._settings.admin_secret
-        if store != "default":
+        if store != DEFAULT_STORE:
             raise Unready("StoreNotFound", f"there is no DurableStore {store!r} in this namespace")
         if not admin:
             raise Unready(
@@ -114,7 +117,7 @@ class Addresses:
         found = await self._administrator()
         if found is None:
             raise Unready("SecretNotFound", f"the operator's Secret {admin!r} with key 'dsn' is not there")
-        return await provision(found, namespace, store)
+        return await provision(found, namespace)
 
     async def _keys(self, namespace: str, store: str, owners: Owners) -> None:
         """The gateway's keys, made once and then left alone."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -121,7 +122,7 @@ def test_a_role_reaches_no_other_namespaces_rows(place: Place, other: Place) -> 
     """With the address out of its Secret a namespace can neither read, change, rename nor drop another's, nor become it."""
     place.apply(function("ours"))
     place.ready("ours")
-    schema = schema_of(other.namespace, "default")
+    schema = schema_of(other.namespace)
     tables = tables_of(other.dsn(), schema)
     assert {"functions", "queue", "runs"} <= set(tables)
 
@@ -146,6 +147,31 @@ def test_a_role_reaches_no_other_namespaces_rows(place: Place, other: Place) -> 
     assert tables_of(other.dsn(), schema) == tables
 
 
+def test_a_namespace_makes_itself_no_role_of_anothers(place: Place, operator: OperatorProcess) -> None:
+    """A Secret as of a store `x`, with the role of the namespace `…--x` in it, has the operator neither make nor change that role."""
+    place.apply(function("ours"))
+    place.ready("ours")
+    ours = urlsplit(place.dsn())
+    role = schema_of(f"{place.namespace}--x")
+    who = f"{role}:{'m' * 32}@{ours.netloc.rpartition('@')[2]}"
+    secret(place, "stepwell-store-x", {"dsn": ours._replace(netloc=who, query=f"schema={role}").geturl()})
+    place.apply(function("taker", storeRef={"name": "x"}))
+    told = place.until("taker", says("StoreReady", "False"))
+    assert condition(told, "StoreReady")["reason"] == "Unreachable"
+
+    async def roles() -> list[str]:
+        connection = await asyncpg.connect(operator.installed.dsn)
+        try:
+            rows = await connection.fetch("select rolname from pg_roles where rolname like 'stepwell_%'")
+        finally:
+            await connection.close()
+        return [row["rolname"] for row in rows]
+
+    made = asyncio.run(roles())
+    assert schema_of(place.namespace) in made
+    assert role not in made
+
+
 SPY = """
 import os
 import asyncpg
@@ -168,7 +194,7 @@ async def spy(ctx):
 
 def test_a_handler_reaches_no_other_namespaces_rows(place: Place, other: Place, tmp_path: Path) -> None:
     """Code that runs in a runner holds its own namespace's address, and that opens nothing of another's."""
-    schema = schema_of(other.namespace, "default")
+    schema = schema_of(other.namespace)
     statements = attacks(schema, ["runs", "functions"])
     place.apply(
         function(

@@ -72,9 +72,9 @@ class Operator:
         """The administrator's address."""
         return self.secrets.dsn("sys", "admin")
 
-    async def prepare(self, namespace: str) -> WellFacts:
+    async def prepare(self, namespace: str, store: str = "default") -> WellFacts:
         """Look at a namespace's well."""
-        return await self.wells.prepare(namespace, "default", None, Owners([]))
+        return await self.wells.prepare(namespace, store, None, Owners([]))
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ async def test_an_address_of_an_earlier_release_says_that_it_stays(operator: Ope
 
 async def test_a_role_that_may_not_connect_is_not_made_again(operator: Operator, shop: str, side: Any) -> None:
     """Whoever revokes CONNECT means it: nothing is written to Postgres for that, and nothing is said of a role made again."""
-    database, role = f"d_{uuid4().hex}", schema_of(shop, "default")
+    database, role = f"d_{uuid4().hex}", schema_of(shop)
     await side.execute(f"create database {database}")
     operator.administrate(f"{operator.admin.rpartition('/')[0]}/{database}")
     assert (await operator.prepare(shop)).ready
@@ -236,7 +236,7 @@ async def test_a_role_that_may_not_connect_is_not_made_again(operator: Operator,
 
 async def test_a_role_that_stays_refused_is_made_again_once_a_minute(operator: Operator, shop: str, side: Any) -> None:
     """What making the role again doesn't mend isn't done at each look: a schema of somebody else's, as an example."""
-    name = schema_of(shop, "default")
+    name = schema_of(shop)
     assert (await operator.prepare(shop)).ready
     await operator.wells.forget(shop, "default")
     await side.execute(f"drop schema {name} cascade; create schema {name} authorization postgres")
@@ -250,3 +250,20 @@ async def test_a_role_that_stays_refused_is_made_again_once_a_minute(operator: O
     await side.execute(f"drop schema {name} cascade")
     await operator.wells.look(shop, "default")
     assert (await operator.prepare(shop)).ready
+
+
+async def test_no_other_store_gets_a_role_of_ours(operator: Operator, shop: str, side: Any) -> None:
+    """A Secret that a namespace writes for a store `x` has no role made, and none's password changed, whatever it is named."""
+    theirs, nobodys = f"{shop}--x", f"{shop}--y"
+    await operator.prepare(theirs)
+    old, role, other = operator.secrets.dsn(theirs), schema_of(theirs), schema_of(nobodys)
+    written = "select xmin::text from pg_authid where rolname = $1"
+    before = await side.fetchval(written, role)
+    mine, moved = old.replace(urlsplit(old).password or "", "m" * 32), old.replace("127.0.0.1", "localhost")
+    operator.secrets.put(shop, "stepwell-store-y", mine.replace(role, other))
+    operator.secrets.put(shop, "stepwell-store-x", moved, following.place_of(moved))
+    assert (await operator.prepare(shop, "y")).reason == "Unreachable"
+    await operator.prepare(shop, "x")
+    assert await side.fetchval(written, other) is None
+    assert await side.fetchval(written, role) == before
+    assert operator.secrets.dsn(shop, "stepwell-store-x") == moved
