@@ -18,6 +18,7 @@ from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
 from stepwell_operator.addresses import Addresses, Unready
 from stepwell_operator.cluster import STORE, Cluster, ClusterError
+from stepwell_operator.contents import MOST_READ, UNREADABLE, Unreadable, contents_of
 from stepwell_operator.facts import READY, WellFacts, owner_of
 from stepwell_operator.names import STORE_SECRET, digest
 from stepwell_operator.plan import Forget, Move, Register
@@ -101,19 +102,28 @@ class Wells:
                     await self._migrate(key)
                 await self._look(key)
                 self._taken_back.pop(key, None)
-            except Unready as error:
-                self._fail(facts, error.reason, str(error))
-            except ProvisionError as error:
-                self._fail(facts, "Unreachable", str(error))
-            except AddressRefused as error:
-                self._fail(facts, "Unreachable", str(error))
-            except StoreUnavailable:
-                held = self._addresses.held(namespace, store) if spec is None else ""
-                why = "Postgres can't be reached with this namespace's credentials" + (f"; {held}" if held else "")
-                self._fail(facts, "Unreachable", why)
-            except StoreError as error:
-                self._fail(facts, "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300])
+            except ClusterError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a store may answer anything, and its address be anything
+                self._fail(facts, *self._said_of(error, self._addresses.held(namespace, store) if spec is None else ""))
             return facts
+
+    def _said_of(self, error: Exception, held: str) -> tuple[str, str]:
+        """Reason and message of a well that met this error. `held`: why it doesn't follow the administrator's address."""
+        match error:
+            case Unready():
+                return error.reason, str(error)
+            case ProvisionError() | AddressRefused() | Unreadable():
+                return "Unreachable", str(error)
+            case StoreUnavailable():
+                return "Unreachable", "Postgres can't be reached with this namespace's credentials" + (
+                    f"; {held}" if held else ""
+                )
+            case StoreError():
+                return "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300]
+            case _:  # its text may be anything, a password too
+                self._log.warning("what a store or its address is can't be told", error=type(error).__name__)
+                return "Unreachable", UNREADABLE
 
     async def _migrate(self, key: WellKey) -> None:
         if key in self._migrated:
@@ -145,7 +155,7 @@ class Wells:
         found = self._open.pop(key, None)
         if found is None:
             try:
-                found = PostgresStore(self._dsns[key])
+                found = PostgresStore(self._dsns[key], most=MOST_READ)
             except (StoreError, ValueError) as error:
                 raise Unready("Unreachable", f"the address in the Secret can't be read: {error}") from None
         self._open[key] = found
@@ -165,6 +175,8 @@ class Wells:
                 return facts
             try:
                 await self._look(key)
+            except (Unreadable, Unready) as error:
+                self._fail(facts, "Unreachable", str(error))
             except StoreError:
                 self._fail(facts, "Unreachable", "Postgres can't be reached with this namespace's credentials")
             return facts
@@ -184,9 +196,8 @@ class Wells:
     async def _look(self, key: WellKey) -> None:
         store, facts = self._store(key), self.facts(*key)
         facts.written.clear()
-        registry = await store.registry()
-        revisions = await store.revisions()
-        work = await store.work()
+        found = await contents_of(store)
+        registry, revisions, work = found.registry, found.revisions, found.work
         before = facts.picture()
         facts.registry_version = registry.version
         facts.functions = facts.newer({row.function_id: row for row in registry.functions}, facts.functions)

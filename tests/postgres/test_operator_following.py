@@ -9,8 +9,10 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from unit.operator.observations import NAME, register_of, target_at
 
 from stepwell_operator import following
+from stepwell_operator.contents import UNREADABLE
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.names import PLACE
 from stepwell_operator.provision import AdministratorAway, schema_of
@@ -267,3 +269,14 @@ async def test_no_other_store_gets_a_role_of_ours(operator: Operator, shop: str,
     assert await side.fetchval(written, other) is None
     assert await side.fetchval(written, role) == before
     assert operator.secrets.dsn(shop, "stepwell-store-x") == moved
+
+
+async def test_a_spoiled_well_is_told_of_when_it_is_prepared(operator: Operator, shop: str, side: Any) -> None:
+    """What a namespace's role has made of its well is no error of the operator's: the status says that it can't be used."""
+    name = schema_of(shop)
+    facts = await operator.prepare(shop)
+    await operator.wells.register(facts, NAME, register_of(target_at(1)))
+    await side.execute(f"alter table {name}.functions alter spec drop not null; update {name}.functions set spec = null")
+    await operator.wells.forget(shop, "default")
+    told = await operator.prepare(shop)
+    assert (told.reason, told.message) == ("Unreachable", UNREADABLE)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import orjson
 
@@ -30,13 +31,19 @@ class PostgresStore(Reads, Upkeep, Access):
 
     The address may carry `schema=NAME`, `pooler=1` (a pooler in transaction mode stands between: hints are off) and `reads=N`
     (how many connections may read at once; 1). `clock_now` stands in for the server's clock in tests. `unsafe` accepts a server
-    that acknowledges before a commit is on disk.
+    that acknowledges before a commit is on disk; `most` is how many bytes an answer may have (0: any number).
     """
 
     def __init__(
-        self, dsn: str, schema: str | None = None, clock_now: Callable[[], int] | None = None, *, unsafe: bool = False
+        self,
+        dsn: str,
+        schema: str | None = None,
+        clock_now: Callable[[], int] | None = None,
+        *,
+        unsafe: bool = False,
+        most: int = 0,
     ) -> None:
-        self._address = parse_address(dsn)
+        self._address = replace(parse_address(dsn), most=most)
         schema = schema or self._address.schema
         self._schema = schema
         self._clock_now = clock_now
