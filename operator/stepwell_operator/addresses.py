@@ -9,6 +9,7 @@ import structlog
 
 from stepwell.errors import SpecError
 from stepwell.spec.durable_store import DurableStoreSpec, parse_store
+from stepwell.store.postgres.connect import ADDRESS_FORM
 from stepwell_operator.cluster import SECRET, STORE, Cluster, Conflict, Document
 from stepwell_operator.following import Following
 from stepwell_operator.names import GATEWAY_SECRET, PLACE, STORE_SECRET, labels
@@ -41,16 +42,14 @@ class Addresses:
         """The well's address: out of the user's Secret, out of ours, or newly made; Unready, ProvisionError."""
         name = named(STORE_SECRET, store)
         ours = await self._cluster.get(SECRET, namespace, name)
-        dsn = _read(ours, "dsn")
-        there = Provisioned(dsn, _place(ours)) if dsn is not None else None
         if spec is not None:
             wanted = Provisioned(await self._users_address(namespace, spec), "")
-        elif there is not None:
+        elif (there := _there(ours)) is not None:
             # Whoever may write Secrets here names other stores as he likes: in our Postgres only `default` is this namespace's.
             wanted = await self._followed(namespace, there) if store == DEFAULT_STORE else there
         else:
             wanted = await self._provision(namespace, store)
-        if there != wanted or not owners.are(_owners_there(ours)):
+        if not _holds(ours, wanted) or not owners.are(_owners_there(ours)):
             await self._cluster.apply(secret(namespace, name, {"dsn": wanted.dsn}, owners.wanted, wanted.place))
         await self._keys(namespace, store, owners)
         return wanted.dsn
@@ -98,12 +97,15 @@ class Addresses:
     async def _users_address(self, namespace: str, spec: Seen) -> str:
         given = _store_spec(spec)
         name, key = given.secret_ref.name, given.secret_ref.key
-        found = _read(await self._cluster.get(SECRET, namespace, name), key)
+        found = _text(await self._cluster.get(SECRET, namespace, name), key)
         if found is None:
             raise Unready(
                 "SecretNotFound", f"DurableStore {spec.name!r} names Secret {name!r} with key {key!r}, which is not there"
             )
-        return with_schema(found, given.schema) if given.schema else found
+        try:
+            return with_schema(found, given.schema) if given.schema else found
+        except ValueError:  # its text would hold the address
+            raise Unready("Unreachable", f"the address in Secret {name!r}, key {key!r}, can't be read; {ADDRESS_FORM}") from None
 
     async def _provision(self, namespace: str, store: str) -> Provisioned:
         admin = self._settings.admin_secret
@@ -147,6 +149,26 @@ def _store_spec(seen: Seen) -> DurableStoreSpec:
         return parse_store(document, f"DurableStore {seen.name!r}").spec
     except SpecError as error:
         raise Unready("InvalidStore", str(error)[:1000]) from None
+
+
+def _there(document: Document | None) -> Provisioned | None:
+    dsn = _text(document, "dsn")
+    return Provisioned(dsn, _place(document)) if dsn is not None else None
+
+
+def _holds(document: Document | None, wanted: Provisioned) -> bool:
+    """Whether a Secret is as we would write it; it may be no text at all."""
+    data = mapping(mapping(document).get("data")).get("dsn")
+    return data == base64.b64encode(wanted.dsn.encode()).decode() and _place(document) == wanted.place
+
+
+def _text(document: Document | None, key: str) -> str | None:
+    """What a Secret of a namespace has under a key; Unready if that is no text."""
+    try:
+        return _read(document, key)
+    except ValueError:
+        name = mapping(mapping(document).get("metadata")).get("name")
+        raise Unready("Unreachable", f"the address in Secret {name!r}, key {key!r}, is no UTF-8 text") from None
 
 
 def _read(document: Document | None, key: str) -> str | None:

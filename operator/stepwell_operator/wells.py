@@ -156,7 +156,7 @@ class Wells:
         if found is None:
             try:
                 found = PostgresStore(self._dsns[key], most=MOST_READ)
-            except (StoreError, ValueError) as error:
+            except StoreError as error:
                 raise Unready("Unreachable", f"the address in the Secret can't be read: {error}") from None
         self._open[key] = found
         if len(self._open) > MOST_OPEN:

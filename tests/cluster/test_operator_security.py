@@ -244,14 +244,14 @@ def secret(place: Place, name: str, data: dict[str, str]) -> None:
     place.api.create(f"/api/v1/namespaces/{place.namespace}/secrets", {"metadata": {"name": name}, "stringData": data})
 
 
-def durable_store(place: Place, name: str, key: str) -> None:
+def durable_store(place: Place, name: str, key: str, **spec: str) -> None:
     place.api.create(
         STORES.format(place.namespace),
         {
             "apiVersion": "stepwell.dev/v1alpha1",
             "kind": "DurableStore",
             "metadata": {"name": name},
-            "spec": {"secretRef": {"name": "addresses", "key": key}},
+            "spec": {"secretRef": {"name": "addresses", "key": key}, **spec},
         },
     )
 
@@ -278,13 +278,17 @@ def test_nothing_confidential_is_told(place: Place, operator: OperatorProcess) -
             "option": f"postgresql://user:{CANARY}@127.0.0.1/db?{CANARY}={CANARY}",
             "no-address": CANARY,
             "key-value": f"host=127.0.0.1 password={CANARY}",
+            "wide-at": f"postgresql://user:{CANARY}\uff20x@127.0.0.1/db",
+            "no-host": f"postgresql://user:{CANARY}@db..svc/db",
         },
     )
-    for key in ("port", "away", "no-role", "option", "no-address", "key-value"):
-        durable_store(place, key, key)
-        place.apply(function(f"on-{key}", storeRef={"name": key}))
-    for key in ("port", "away", "no-role", "option", "no-address", "key-value"):
-        said = place.until(f"on-{key}", says("StoreReady", "False"))
+    bad = [(key, {}) for key in ("port", "away", "no-role", "option", "no-address", "key-value", "wide-at", "no-host")]
+    bad += [(key, {"schema": "mine"}) for key in ("port", "wide-at", "no-host")]
+    for number, (key, more) in enumerate(bad):
+        durable_store(place, f"bad-{number}", key, **more)
+        place.apply(function(f"on-{number}", storeRef={"name": f"bad-{number}"}))
+    for number, (key, _) in enumerate(bad):
+        said = place.until(f"on-{number}", says("StoreReady", "False"))
         assert condition(said, "StoreReady")["reason"] == "Unreachable", key
     place.apply(function("one", f"{code}# other {CANARY}\n", runner={"env": env}, retries=2))
     place.until("one", says("Draining", "True"))

@@ -2,11 +2,13 @@
 
 import base64
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
+import orjson
 import pytest
 from structlog.testing import capture_logs
 from unit.operator.observations import NAME, register_of, target_at
@@ -34,7 +36,10 @@ class Secrets:
     def put(self, namespace: str, name: str, dsn: str | bytes, place: str = "") -> None:
         """Write a Secret by hand."""
         data = {"dsn": base64.b64encode(dsn if isinstance(dsn, bytes) else dsn.encode()).decode()}
-        self.there[namespace, name] = {"metadata": {"annotations": {PLACE: place} if place else {}}, "data": data}
+        self.there[namespace, name] = {
+            "metadata": {"name": name, "annotations": {PLACE: place} if place else {}},
+            "data": data,
+        }
 
     def dsn(self, namespace: str, name: str = "stepwell-store") -> str:
         """The address in a namespace's Secret."""
@@ -280,3 +285,40 @@ async def test_a_spoiled_well_is_told_of_when_it_is_prepared(operator: Operator,
     await operator.wells.forget(shop, "default")
     told = await operator.prepare(shop)
     assert (told.reason, told.message) == ("Unreachable", UNREADABLE)
+
+
+@pytest.mark.parametrize("schema", [None, "mine"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        b"postgresql://u:secret\xff@127.0.0.1/d",
+        b"postgresql://u:secret@db..svc/d",
+        b"postgresql://u:secret@" + b"h" * 64 + b".svc/d",
+        b"postgresql://u:secret@h%00/d",
+        b"postgresql://u:secret@[::1/d",
+        "postgresql://u:secret\uff20s@127.0.0.1/d".encode(),
+    ],
+)
+async def test_an_address_of_a_users_that_can_not_be_read_is_refused_untold(
+    operator: Operator, shop: str, address: bytes, schema: str | None
+) -> None:
+    """Whatever is wrong with it, the well says that it can't be used, and neither status nor log repeats it."""
+    operator.secrets.put(shop, "mine", address)
+    spec = {"secretRef": {"name": "mine"}} | ({"schema": schema} if schema else {})
+    seen = SimpleNamespace(name="mine", spec=orjson.dumps(spec))
+    with capture_logs() as logged:
+        told = await operator.wells.prepare(shop, "mine", cast("Any", seen), Owners([]))
+    assert told.reason == "Unreachable"
+    assert "secret" not in f"{told.message} {logged}"
+    assert "can't be told" not in str(logged)  # it is known what it is
+
+
+async def test_our_secret_with_what_is_no_text_is_told(operator: Operator, shop: str) -> None:
+    """Bytes that somebody has put into the Secret that we made are said so, and where; with a DurableStore they are written over."""
+    operator.secrets.put(shop, "stepwell-store", b"\xff\xfe")
+    told = await operator.prepare(shop)
+    assert (told.reason, told.message) == ("Unreachable", "the address in Secret 'stepwell-store', key 'dsn', is no UTF-8 text")
+    operator.secrets.put(shop, "mine", AWAY)
+    seen = SimpleNamespace(name="default", spec=orjson.dumps({"secretRef": {"name": "mine"}}))
+    await operator.wells.prepare(shop, "default", cast("Any", seen), Owners([]))
+    assert operator.secrets.dsn(shop) == AWAY

@@ -129,6 +129,8 @@ async def connect(address: Address) -> Connection:
         raise AddressRefused(f"Postgres refuses the database of this address ({error.sqlstate})") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise translated(error) from error
+    except ValueError:  # of a name that no resolver takes; the driver's text would repeat it
+        raise AddressRefused(f"the store's address has a host that can't be read; {ADDRESS_FORM}") from None
     if address.most:
         allow(made, address.most)
     return made
