@@ -13,6 +13,7 @@ from unit.operator.observations import NAME, register_of, target_at
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import PauseRow, RevisionWork
 from stepwell_operator.contents import UNREADABLE
+from stepwell_operator.opened import Opened
 from stepwell_operator.plan import Forget, Register
 from stepwell_operator.wells import Wells
 
@@ -147,3 +148,29 @@ async def test_a_well_that_holds_too_much_is_not_read(open_store: Open, side: An
     wells._migrated.add(KEY)
     for _ in range(50):
         assert (await wells.look(*KEY)).ready
+
+
+async def test_a_store_is_not_closed_while_it_is_used(open_store: Open, side: Any, postgres_dsn: str) -> None:
+    """With more wells than may be open a question that is under way gets its answer; a store that nobody uses is closed."""
+    schema = (await open_store())._schema
+    opened = Opened(most=1)
+    dsn = f"{postgres_dsn}?schema={schema}&application_name=opened"
+    there = "select count(*) from pg_stat_activity where application_name = 'opened'"
+    waits = "select count(*) from pg_stat_activity where application_name = 'opened' and wait_event_type = 'Lock'"
+    async with asyncio.timeout(20):
+        with opened.use(("shop", "a"), dsn) as store:
+            async with side.transaction():
+                await side.execute(f'lock table "{schema}".queue')
+                asked = asyncio.create_task(store.work())
+                while not await side.fetchval(waits):
+                    await asyncio.sleep(0)
+                for other in ("b", "c"):
+                    with opened.use(("shop", other), dsn) as another:
+                        await another.registry()
+                while await side.fetchval(there) > 1:
+                    await asyncio.sleep(0)
+            assert await asked == []
+        with opened.use(("shop", "d"), dsn):
+            while await side.fetchval(there):
+                await asyncio.sleep(0)
+        await opened.close_all()
