@@ -54,6 +54,11 @@ class WellFacts:
     since: float = 0.0
     """When (monotonic seconds) this operator first knew of it."""
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and store name."""
+        return self.namespace, self.store
+
     def functions_in(self, pool: str) -> set[str]:
         """The names of the DurableFunctions that have a revision in this pool."""
         found: set[str] = set()

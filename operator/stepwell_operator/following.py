@@ -40,59 +40,58 @@ class Following:
         """The one that wasn't, until when it isn't tried again, and why."""
         self._told: tuple[str, set[str]] = ("", set())
         """What was said of which of the administrator's addresses."""
-        self._held: dict[tuple[str, str], str] = {}
+        self._held: dict[str, str] = {}
         self._log = structlog.get_logger("stepwell.operator")
 
-    async def follow(self, admin: str | None, namespace: str, store: str, there: Provisioned) -> Provisioned:
+    async def follow(self, admin: str | None, namespace: str, there: Provisioned) -> Provisioned:
         """The address to use: the one that is there, or the same role's in the administrator's Postgres; raise WellMissing."""
-        self.forget(namespace, store)
+        self.forget(namespace)
         if admin is None:
             return there
         try:
-            return await self._followed(admin, namespace, store, there)
+            return await self._followed(admin, namespace, there)
         except WellMissing:
             raise
         except ProvisionError as error:
-            self.stay(admin, namespace, store, error)
+            self.stay(admin, namespace, error)
             return there
 
-    def stay(self, admin: str, namespace: str, store: str, error: ProvisionError) -> None:
+    def stay(self, admin: str, namespace: str, error: ProvisionError) -> None:
         """Note why a well stays where it is."""
-        self._held[namespace, store] = str(error)
+        self._held[namespace] = str(error)
         if self._is_news(admin, str(error)):
             self._log.warning("wells stay where they are: the administrator's new address can't be followed", error=str(error))
 
-    def forget(self, namespace: str, store: str) -> None:
+    def forget(self, namespace: str) -> None:
         """Nothing is in this well's way any more, or it is gone."""
-        self._held.pop((namespace, store), None)
+        self._held.pop(namespace, None)
 
-    def held(self, namespace: str, store: str) -> str:
+    def held(self, namespace: str) -> str:
         """Why a well stays where it is although the administrator's address leads elsewhere; empty if nothing is in its way."""
-        return self._held.get((namespace, store), "")
+        return self._held.get(namespace, "")
 
-    async def _followed(self, admin: str, namespace: str, store: str, there: Provisioned) -> Provisioned:
-        place, role = place_of(admin), schema_of(namespace, store)
+    async def _followed(self, admin: str, namespace: str, there: Provisioned) -> Provisioned:
+        place, role = place_of(admin), schema_of(namespace)
         password = our_password(there.dsn, role)
         if there.place == place or password is None:
             return there
         if there.dsn == address_for(admin, role, password):
             return Provisioned(there.dsn, place)
         if not is_as_made(there, role):
-            if self._is_news(admin, f"{namespace}/{store}"):
+            if self._is_news(admin, namespace):
                 self._log.info(
                     "a well's Secret doesn't follow the administrator's address; deleted, it is made anew there",
                     namespace=namespace,
-                    store=store,
                     why="edited by hand" if there.place else "made by an earlier release, or by hand",
                 )
             return there
         await self._reach(admin)
         try:
-            made = await provision(admin, namespace, store, password, moved=True)
+            made = await provision(admin, namespace, password, moved=True)
         except AdministratorAway as error:
             self._lost(admin, error)
             raise
-        self._log.info("a well's Secret follows the administrator's address", namespace=namespace, store=store)
+        self._log.info("a well's Secret follows the administrator's address", namespace=namespace)
         return made
 
     async def _reach(self, admin: str) -> None:

@@ -11,11 +11,13 @@ import asyncpg
 from stepwell.errors import StepwellError, StoreError
 from stepwell.store.postgres.connect import parse_address
 from stepwell_operator.names import digest
+from stepwell_operator.target import DEFAULT_STORE
 
 LONGEST = 63
 TIMEOUT = 10.0
 WHO = frozenset({"user", "password", "passfile", "sslpassword"})
 """Parameters of an address that would carry the administrator's own secrets into every namespace."""
+SHORTENED = re.compile("_[0-9a-f]{8}$")
 OUR_PASSWORD = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
@@ -41,10 +43,13 @@ class Provisioned:
     place: str
 
 
-def schema_of(namespace: str, store: str) -> str:
-    """The name of a well's schema and role: within 63 bytes, different for different wells (namespaces have no underscore)."""
-    name = f"stepwell_{namespace.replace('-', '_')}" + ("" if store == "default" else f"__{store.replace('-', '_')}")
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}_{digest([namespace, store])}"
+def schema_of(namespace: str) -> str:
+    """The name of a namespace's schema and role, within 63 bytes; only hashes of 32 bits that are equal give two the same."""
+    # Namespaces have no underscore, so a name that isn't shortened is of one alone, unless it looks like one that is.
+    name = f"stepwell_{namespace.replace('-', '_')}"
+    if len(name) < LONGEST or (len(name) == LONGEST and not SHORTENED.search(name)):
+        return name
+    return f"{name[: LONGEST - 9]}_{digest([namespace, DEFAULT_STORE])}"
 
 
 def with_schema(dsn: str, schema: str) -> str:
@@ -104,13 +109,13 @@ def address_for(admin: str, role: str, password: str) -> str:
     return with_schema(as_role(admin, role, password), role)
 
 
-async def provision(admin: str, namespace: str, store: str, password: str | None = None, *, moved: bool = False) -> Provisioned:
-    """Make the role and its schema, or take over those that are there; raise ProvisionError.
+async def provision(admin: str, namespace: str, password: str | None = None, *, moved: bool = False) -> Provisioned:
+    """Make a namespace's role and its schema, or take over those that are there; raise ProvisionError.
 
     The role gets this password, a new one without: one that is in use already outlives the loss of the role so. `moved`: the well
     is there already, with all that is in it, so without its schema nothing is made.
     """
-    name, place = schema_of(namespace, store), place_of(admin)
+    name, place = schema_of(namespace), place_of(admin)
     password = password or secrets.token_urlsafe(24)
     connection = await _connect(admin)
     try:

@@ -23,20 +23,26 @@ class Rounds:
         while True:
             await asyncio.sleep(self._reconciler.settings.look_seconds)
             for namespace, store in self._reconciler.wells.known():
-                facts = self._reconciler.wells.facts(namespace, store)
-                if not facts.ready:
-                    # One that fails has its own pace: a namespace may be gone whose functions are not, and stays so.
-                    if not self._reconciler.queue.fails(Item("well", namespace, store)):
-                        self._reconciler.well(namespace, store)
-                    continue
-                facts = await self._reconciler.wells.look(namespace, store)
-                for function_id in facts.take_changed():
-                    row = facts.functions.get(function_id)
-                    name = name_of(row) if row is not None else None
-                    if name is not None:
-                        self._reconciler.function((namespace, name))
-                if not facts.ready:
-                    self._reconciler.look_at(self._reconciler.users(namespace, store))
+                try:
+                    await self._look(namespace, store)
+                except Exception as error:  # noqa: BLE001 - one well's fault is not another's
+                    self._log.warning("a well's look failed", namespace=namespace, store=store, error=type(error).__name__)
+
+    async def _look(self, namespace: str, store: str) -> None:
+        facts = self._reconciler.wells.facts(namespace, store)
+        if not facts.ready:
+            # One that fails has its own pace: a namespace may be gone whose functions are not, and stays so.
+            if not self._reconciler.queue.fails(Item("well", namespace, store)):
+                self._reconciler.well(namespace, store)
+            return
+        facts = await self._reconciler.wells.look(namespace, store)
+        for function_id in facts.take_changed():
+            row = facts.functions.get(function_id)
+            name = name_of(row) if row is not None else None
+            if name is not None:
+                self._reconciler.function((namespace, name))
+        if not facts.ready:
+            self._reconciler.look_at(self._reconciler.users(namespace, store))
 
     async def maps_round(self) -> None:
         """Every few seconds: look at the functions whose source is a ConfigMap that was edited."""

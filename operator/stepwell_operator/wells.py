@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import orjson
@@ -18,8 +19,10 @@ from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import FunctionRow, PauseRow, RevisionRow, RevisionWork, ScheduleRow
 from stepwell_operator.addresses import Addresses, Unready
 from stepwell_operator.cluster import STORE, Cluster, ClusterError
+from stepwell_operator.contents import UNREADABLE, Unreadable, contents_of
 from stepwell_operator.facts import READY, WellFacts, owner_of
 from stepwell_operator.names import STORE_SECRET, digest
+from stepwell_operator.opened import Opened, WellKey
 from stepwell_operator.plan import Forget, Move, Register
 from stepwell_operator.provision import ProvisionError
 from stepwell_operator.resources.gateway import named
@@ -28,13 +31,10 @@ from stepwell_operator.settling import Owners
 from stepwell_operator.target import Target
 from stepwell_operator.world import Seen
 
-MOST_OPEN = 20
 TAKE_BACK_PAUSE = 60.0
 """How long a role that stays refused, made again, isn't made once more, in seconds."""
 DELETED = "the DurableFunction was deleted"
 """By what the runs of a function that is gone are cancelled."""
-WellKey = tuple[str, str]
-"""Namespace and store name."""
 
 
 class Wells:
@@ -42,11 +42,10 @@ class Wells:
 
     def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._addresses = Addresses(cluster, settings, clock)
-        self._cluster = cluster
         self._clock = clock
         self._facts: dict[WellKey, WellFacts] = {}
         self._dsns: dict[WellKey, str] = {}
-        self._open: OrderedDict[WellKey, PostgresStore] = OrderedDict()
+        self._opened = Opened(cluster.to_write)
         self._migrated: set[WellKey] = set()
         self._taken_back: dict[WellKey, float] = {}
         self._locks: dict[WellKey, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -66,9 +65,7 @@ class Wells:
 
     async def close(self) -> None:
         """Let go of every connection."""
-        for store in self._open.values():
-            await store.close()
-        self._open.clear()
+        await self._opened.close_all()
 
     async def forget(self, namespace: str, store: str) -> None:
         """Nobody uses this well any more."""
@@ -78,9 +75,7 @@ class Wells:
         self._migrated.discard(key)
         self._taken_back.pop(key, None)
         self._addresses.forget(namespace, store)
-        opened = self._open.pop(key, None)
-        if opened is not None:
-            await opened.close()
+        await self._opened.close(key)
 
     # --- the address ---
 
@@ -102,24 +97,34 @@ class Wells:
                     await self._migrate(key)
                 await self._look(key)
                 self._taken_back.pop(key, None)
-            except Unready as error:
-                self._fail(facts, error.reason, str(error))
-            except ProvisionError as error:
-                self._fail(facts, "Unreachable", str(error))
-            except AddressRefused as error:
-                self._fail(facts, "Unreachable", str(error))
-            except StoreUnavailable:
-                held = self._addresses.held(namespace, store) if spec is None else ""
-                why = "Postgres can't be reached with this namespace's credentials" + (f"; {held}" if held else "")
-                self._fail(facts, "Unreachable", why)
-            except StoreError as error:
-                self._fail(facts, "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300])
+            except ClusterError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a store may answer anything, and its address be anything
+                self._fail(facts, *self._said_of(error, self._addresses.held(namespace, store) if spec is None else ""))
             return facts
+
+    def _said_of(self, error: Exception, held: str) -> tuple[str, str]:
+        """Reason and message of a well that met this error. `held`: why it doesn't follow the administrator's address."""
+        match error:
+            case Unready():
+                return error.reason, str(error)
+            case ProvisionError() | AddressRefused() | Unreadable():
+                return "Unreachable", str(error)
+            case StoreUnavailable():
+                return "Unreachable", "Postgres can't be reached with this namespace's credentials" + (
+                    f"; {held}" if held else ""
+                )
+            case StoreError():
+                return "SchemaTooNew" if "another build" in str(error) else "MigrationPending", str(error)[:300]
+            case _:  # its text may be anything, a password too
+                self._log.warning("what a store or its address is can't be told", error=type(error).__name__)
+                return "Unreachable", UNREADABLE
 
     async def _migrate(self, key: WellKey) -> None:
         if key in self._migrated:
             return
-        applied = await self._store(key).migrate()
+        with self._use(key) as store:
+            applied = await store.migrate()
         self._migrated.add(key)
         if applied:
             self._log.info("migrated a well", namespace=key[0], store=key[1], migrations=len(applied))
@@ -137,23 +142,11 @@ class Wells:
     async def _readdress(self, key: WellKey, dsn: str) -> None:
         self._dsns[key] = dsn
         self._migrated.discard(key)
-        opened = self._open.pop(key, None)
-        if opened is not None:
-            await opened.close()
+        await self._opened.close(key)
 
-    def _store(self, key: WellKey) -> PostgresStore:
-        """An opened store, the longest unused one closed when there are many."""
-        found = self._open.pop(key, None)
-        if found is None:
-            try:
-                found = PostgresStore(self._dsns[key], guard=self._cluster.to_write)
-            except (StoreError, ValueError) as error:
-                raise Unready("Unreachable", f"the address in the Secret can't be read: {error}") from None
-        self._open[key] = found
-        if len(self._open) > MOST_OPEN:
-            _, oldest = self._open.popitem(last=False)
-            asyncio.get_running_loop().create_task(oldest.close())
-        return found
+    def _use(self, key: WellKey) -> AbstractContextManager[PostgresStore]:
+        """The well's store, open while it is used."""
+        return self._opened.use(key, self._dsns.get(key, ""))
 
     # --- looking ---
 
@@ -166,6 +159,8 @@ class Wells:
                 return facts
             try:
                 await self._look(key)
+            except (Unreadable, Unready) as error:
+                self._fail(facts, "Unreachable", str(error))
             except StoreError:
                 self._fail(facts, "Unreachable", "Postgres can't be reached with this namespace's credentials")
             return facts
@@ -183,11 +178,11 @@ class Wells:
             return facts
 
     async def _look(self, key: WellKey) -> None:
-        store, facts = self._store(key), self.facts(*key)
+        facts = self.facts(*key)
         facts.written.clear()
-        registry = await store.registry()
-        revisions = await store.revisions()
-        work = await store.work()
+        with self._use(key) as store:
+            found = await contents_of(store)
+        registry, revisions, work = found.registry, found.revisions, found.work
         before = facts.picture()
         facts.registry_version = registry.version
         facts.functions = facts.newer({row.function_id: row for row in registry.functions}, facts.functions)
@@ -230,10 +225,10 @@ class Wells:
             replace(row, active=not target.suspended) if row.function_id == target.function.id else row for row in made.functions
         ]
         revisions = [replace(row, created=now) for row in asked.revisions]
-        store = self._store((facts.namespace, facts.store))
-        if made.listens:
-            await store.listen(made.listens)
-        await store.register(made.owner, rows, made.schedules, revisions)
+        with self._use(facts.key) as store:
+            if made.listens:
+                await store.listen(made.listens)
+            await store.register(made.owner, rows, made.schedules, revisions)
         gone = _gone(facts, made.owner, target)
         for row in [*rows, *(replace(one, active=False) for one in gone)]:
             tell_change(made.owner, row, facts.functions.get(row.function_id))
@@ -254,17 +249,17 @@ class Wells:
             return False
         if (there.paused_by if there is not None else "") == by:
             return False
-        store = self._store((facts.namespace, facts.store))
         now = time.time_ns() // 1000
-        if there is not None:
-            await self._note(store, now, "resume", function_id)
-            await store.resume(function_id)
-            self._paused(facts, function_id, None)
-        if by:
-            row = PauseRow(function_id, now, by, source="manifest")
-            await self._note(store, now, "pause", function_id, by=by)
-            await store.pause(row)
-            self._paused(facts, function_id, row)
+        with self._use(facts.key) as store:
+            if there is not None:
+                await self._note(store, now, "resume", function_id)
+                await store.resume(function_id)
+                self._paused(facts, function_id, None)
+            if by:
+                row = PauseRow(function_id, now, by, source="manifest")
+                await self._note(store, now, "pause", function_id, by=by)
+                await store.pause(row)
+                self._paused(facts, function_id, row)
         return True
 
     @staticmethod
@@ -282,11 +277,13 @@ class Wells:
 
     async def move(self, facts: WellFacts, asked: Move) -> int:
         """Hand the function's live runs to another revision; how many there were."""
-        return await self._store((facts.namespace, facts.store)).move_runs(asked.function_id, asked.revision, asked.pool)
+        with self._use(facts.key) as store:
+            return await store.move_runs(asked.function_id, asked.revision, asked.pool)
 
     async def drop(self, facts: WellFacts, asked: Forget) -> bool:
         """Let go of a drained revision; False if a run is pinned to it after all."""
-        gone = await self._store((facts.namespace, facts.store)).forget_revision(asked.function_id, asked.revision)
+        with self._use(facts.key) as store:
+            gone = await store.forget_revision(asked.function_id, asked.revision)
         if gone:
             facts.written.add(asked.function_id)
             facts.revisions[asked.function_id] = [
@@ -297,7 +294,10 @@ class Wells:
 
     async def retire(self, facts: WellFacts, name: str, *, cancel: bool) -> bool:
         """A function's object is gone or going: nothing starts any more. Whether nothing of it runs now either."""
-        store = self._store((facts.namespace, facts.store))
+        with self._use(facts.key) as store:
+            return await self._retire(store, facts, name, cancel=cancel)
+
+    async def _retire(self, store: PostgresStore, facts: WellFacts, name: str, *, cancel: bool) -> bool:
         owner = owner_of(name)
         ids = {row.function_id for row in facts.functions.values() if row.owner == owner}
         if any(facts.functions[one].active for one in ids):

@@ -121,6 +121,10 @@ class RoleRefused(AddressRefused):
     """The server refuses the role or its password, or the schema isn't the role's to make or change: it may be lost there."""
 
 
+class AnswerTooLarge(StoreError):
+    """The store answered with more bytes than whoever asked takes."""
+
+
 class SchemaPending(StoreError):
     """The well's schema isn't there, isn't the role's, or lacks migrations: somebody may be making or restoring it now."""
 

@@ -430,7 +430,7 @@ def test_a_well_whose_role_or_schema_is_lost_is_made_again(place: Place, postgre
     place.apply(function("one"))
     place.ready("one")
     dsn, [before] = place.dsn(), place.runners().values()
-    name = schema_of(place.namespace, "default")
+    name = schema_of(place.namespace)
     log_out = f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = '{name}'"
     role = [f"alter role {name} nologin", log_out, f"drop owned by {name} cascade", f"drop role {name}"]
 
@@ -456,7 +456,7 @@ def test_a_function_that_the_store_did_not_take_is_tried_again(place: Place, pos
     """Where a well that works refuses one function, its status says that it is behind, and it is registered once it can be."""
     place.apply(function("one"))
     place.ready("one")
-    name = schema_of(place.namespace, "default")
+    name = schema_of(place.namespace)
 
     refusing = f"create function {name}.refuse() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$"
     row = f"for each row when (new.function_id = 'two') execute function {name}.refuse()"

@@ -106,7 +106,7 @@ def test_a_postgres_without_the_well_is_not_followed(place: Place, installed: In
         told = place.until("one", says("StoreReady", "False", "Unreachable"))
         assert "restore it there" in condition(told, "StoreReady")["message"]
         assert (place.dsn(), generations(place)) == (before, was)
-        asyncio.run(restore(other.dsn, schema_of(place.namespace, "default")))
+        asyncio.run(restore(other.dsn, schema_of(place.namespace)))
         eventually(lambda: urlsplit(place.dsn()).port == other.port)
         place.ready("one")
         assert place.store(functions) == ["one"]

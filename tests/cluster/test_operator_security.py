@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -121,7 +122,7 @@ def test_a_role_reaches_no_other_namespaces_rows(place: Place, other: Place) -> 
     """With the address out of its Secret a namespace can neither read, change, rename nor drop another's, nor become it."""
     place.apply(function("ours"))
     place.ready("ours")
-    schema = schema_of(other.namespace, "default")
+    schema = schema_of(other.namespace)
     tables = tables_of(other.dsn(), schema)
     assert {"functions", "queue", "runs"} <= set(tables)
 
@@ -146,6 +147,31 @@ def test_a_role_reaches_no_other_namespaces_rows(place: Place, other: Place) -> 
     assert tables_of(other.dsn(), schema) == tables
 
 
+def test_a_namespace_makes_itself_no_role_of_anothers(place: Place, operator: OperatorProcess) -> None:
+    """A Secret as of a store `x`, with the role of the namespace `…--x` in it, has the operator neither make nor change that role."""
+    place.apply(function("ours"))
+    place.ready("ours")
+    ours = urlsplit(place.dsn())
+    role = schema_of(f"{place.namespace}--x")
+    who = f"{role}:{'m' * 32}@{ours.netloc.rpartition('@')[2]}"
+    secret(place, "stepwell-store-x", {"dsn": ours._replace(netloc=who, query=f"schema={role}").geturl()})
+    place.apply(function("taker", storeRef={"name": "x"}))
+    told = place.until("taker", says("StoreReady", "False"))
+    assert condition(told, "StoreReady")["reason"] == "Unreachable"
+
+    async def roles() -> list[str]:
+        connection = await asyncpg.connect(operator.installed.dsn)
+        try:
+            rows = await connection.fetch("select rolname from pg_roles where rolname like 'stepwell_%'")
+        finally:
+            await connection.close()
+        return [row["rolname"] for row in rows]
+
+    made = asyncio.run(roles())
+    assert schema_of(place.namespace) in made
+    assert role not in made
+
+
 SPY = """
 import os
 import asyncpg
@@ -168,7 +194,7 @@ async def spy(ctx):
 
 def test_a_handler_reaches_no_other_namespaces_rows(place: Place, other: Place, tmp_path: Path) -> None:
     """Code that runs in a runner holds its own namespace's address, and that opens nothing of another's."""
-    schema = schema_of(other.namespace, "default")
+    schema = schema_of(other.namespace)
     statements = attacks(schema, ["runs", "functions"])
     place.apply(
         function(
@@ -218,14 +244,14 @@ def secret(place: Place, name: str, data: dict[str, str]) -> None:
     place.api.create(f"/api/v1/namespaces/{place.namespace}/secrets", {"metadata": {"name": name}, "stringData": data})
 
 
-def durable_store(place: Place, name: str, key: str) -> None:
+def durable_store(place: Place, name: str, key: str, **spec: str) -> None:
     place.api.create(
         STORES.format(place.namespace),
         {
             "apiVersion": "stepwell.dev/v1alpha1",
             "kind": "DurableStore",
             "metadata": {"name": name},
-            "spec": {"secretRef": {"name": "addresses", "key": key}},
+            "spec": {"secretRef": {"name": "addresses", "key": key}, **spec},
         },
     )
 
@@ -252,13 +278,17 @@ def test_nothing_confidential_is_told(place: Place, operator: OperatorProcess) -
             "option": f"postgresql://user:{CANARY}@127.0.0.1/db?{CANARY}={CANARY}",
             "no-address": CANARY,
             "key-value": f"host=127.0.0.1 password={CANARY}",
+            "wide-at": f"postgresql://user:{CANARY}\uff20x@127.0.0.1/db",
+            "no-host": f"postgresql://user:{CANARY}@db..svc/db",
         },
     )
-    for key in ("port", "away", "no-role", "option", "no-address", "key-value"):
-        durable_store(place, key, key)
-        place.apply(function(f"on-{key}", storeRef={"name": key}))
-    for key in ("port", "away", "no-role", "option", "no-address", "key-value"):
-        said = place.until(f"on-{key}", says("StoreReady", "False"))
+    bad = [(key, {}) for key in ("port", "away", "no-role", "option", "no-address", "key-value", "wide-at", "no-host")]
+    bad += [(key, {"schema": "mine"}) for key in ("port", "wide-at", "no-host")]
+    for number, (key, more) in enumerate(bad):
+        durable_store(place, f"bad-{number}", key, **more)
+        place.apply(function(f"on-{number}", storeRef={"name": f"bad-{number}"}))
+    for number, (key, _) in enumerate(bad):
+        said = place.until(f"on-{number}", says("StoreReady", "False"))
         assert condition(said, "StoreReady")["reason"] == "Unreachable", key
     place.apply(function("one", f"{code}# other {CANARY}\n", runner={"env": env}, retries=2))
     place.until("one", says("Draining", "True"))

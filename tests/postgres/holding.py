@@ -10,6 +10,6 @@ from stepwell_operator.wells import WellKey, Wells
 def hold_on(store: PostgresStore, key: WellKey) -> Wells:
     """The wells of an operator of which this one is known; nobody is asked for its address."""
     made = Wells(cast("Any", None), Settings("stepwell", "operator-0"))
-    made._open[key] = store
+    made._opened.put(key, store)
     made._migrated.add(key)
     return made

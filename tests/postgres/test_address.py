@@ -51,6 +51,14 @@ def test_what_is_no_address_is_refused_untold(dsn: str) -> None:
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("host", ["db..svc", "h%00", f"{'h' * 64}.svc"])
+async def test_a_host_that_no_resolver_takes_is_refused_untold(host: str) -> None:
+    """A host that can't be one, found out on connecting, is a refused address as well; no user has to be told of codecs."""
+    with pytest.raises(AddressRefused, match="USER:PASSWORD@HOST:PORT/DATABASE") as refused:
+        await PostgresStore(f"postgresql://u:secret@{host}/d").migrate()
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "dsn", ["postgresql://u:p@a:5432,b:5433/d", "postgresql://u:p@[::1]:5432/d", "postgres:///d?host=/run/x"]
 )

@@ -2,15 +2,19 @@
 
 import base64
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
+import orjson
 import pytest
 from structlog.testing import capture_logs
+from unit.operator.observations import NAME, register_of, target_at
 
 from stepwell_operator import following
+from stepwell_operator.contents import UNREADABLE
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.names import PLACE
 from stepwell_operator.provision import AdministratorAway, schema_of
@@ -32,7 +36,10 @@ class Secrets:
     def put(self, namespace: str, name: str, dsn: str | bytes, place: str = "") -> None:
         """Write a Secret by hand."""
         data = {"dsn": base64.b64encode(dsn if isinstance(dsn, bytes) else dsn.encode()).decode()}
-        self.there[namespace, name] = {"metadata": {"annotations": {PLACE: place} if place else {}}, "data": data}
+        self.there[namespace, name] = {
+            "metadata": {"name": name, "annotations": {PLACE: place} if place else {}},
+            "data": data,
+        }
 
     def dsn(self, namespace: str, name: str = "stepwell-store") -> str:
         """The address in a namespace's Secret."""
@@ -75,9 +82,9 @@ class Operator:
         """The administrator's address."""
         return self.secrets.dsn("sys", "admin")
 
-    async def prepare(self, namespace: str) -> WellFacts:
+    async def prepare(self, namespace: str, store: str = "default") -> WellFacts:
         """Look at a namespace's well."""
-        return await self.wells.prepare(namespace, "default", None, Owners([]))
+        return await self.wells.prepare(namespace, store, None, Owners([]))
 
 
 @pytest.fixture
@@ -220,7 +227,7 @@ async def test_an_address_of_an_earlier_release_says_that_it_stays(operator: Ope
 
 async def test_a_role_that_may_not_connect_is_not_made_again(operator: Operator, shop: str, side: Any) -> None:
     """Whoever revokes CONNECT means it: nothing is written to Postgres for that, and nothing is said of a role made again."""
-    database, role = f"d_{uuid4().hex}", schema_of(shop, "default")
+    database, role = f"d_{uuid4().hex}", schema_of(shop)
     await side.execute(f"create database {database}")
     operator.administrate(f"{operator.admin.rpartition('/')[0]}/{database}")
     assert (await operator.prepare(shop)).ready
@@ -239,7 +246,7 @@ async def test_a_role_that_may_not_connect_is_not_made_again(operator: Operator,
 
 async def test_a_role_that_stays_refused_is_made_again_once_a_minute(operator: Operator, shop: str, side: Any) -> None:
     """What making the role again doesn't mend isn't done at each look: a schema of somebody else's, as an example."""
-    name = schema_of(shop, "default")
+    name = schema_of(shop)
     assert (await operator.prepare(shop)).ready
     await operator.wells.forget(shop, "default")
     await side.execute(f"drop schema {name} cascade; create schema {name} authorization postgres")
@@ -253,3 +260,68 @@ async def test_a_role_that_stays_refused_is_made_again_once_a_minute(operator: O
     await side.execute(f"drop schema {name} cascade")
     await operator.wells.look(shop, "default")
     assert (await operator.prepare(shop)).ready
+
+
+async def test_no_other_store_gets_a_role_of_ours(operator: Operator, shop: str, side: Any) -> None:
+    """A Secret that a namespace writes for a store `x` has no role made, and none's password changed, whatever it is named."""
+    theirs, nobodys = f"{shop}--x", f"{shop}--y"
+    await operator.prepare(theirs)
+    old, role, other = operator.secrets.dsn(theirs), schema_of(theirs), schema_of(nobodys)
+    written = "select xmin::text from pg_authid where rolname = $1"
+    before = await side.fetchval(written, role)
+    mine, moved = old.replace(urlsplit(old).password or "", "m" * 32), old.replace("127.0.0.1", "localhost")
+    operator.secrets.put(shop, "stepwell-store-y", mine.replace(role, other))
+    operator.secrets.put(shop, "stepwell-store-x", moved, following.place_of(moved))
+    assert (await operator.prepare(shop, "y")).reason == "Unreachable"
+    await operator.prepare(shop, "x")
+    assert await side.fetchval(written, other) is None
+    assert await side.fetchval(written, role) == before
+    assert operator.secrets.dsn(shop, "stepwell-store-x") == moved
+
+
+async def test_a_spoiled_well_is_told_of_when_it_is_prepared(operator: Operator, shop: str, side: Any) -> None:
+    """What a namespace's role has made of its well is no error of the operator's: the status says that it can't be used."""
+    name = schema_of(shop)
+    facts = await operator.prepare(shop)
+    await operator.wells.register(facts, NAME, register_of(target_at(1)))
+    await side.execute(f"alter table {name}.functions alter spec drop not null; update {name}.functions set spec = null")
+    await operator.wells.forget(shop, "default")
+    told = await operator.prepare(shop)
+    assert (told.reason, told.message) == ("Unreachable", UNREADABLE)
+
+
+@pytest.mark.parametrize("schema", [None, "mine"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        b"postgresql://u:secret\xff@127.0.0.1/d",
+        b"postgresql://u:secret@db..svc/d",
+        b"postgresql://u:secret@" + b"h" * 64 + b".svc/d",
+        b"postgresql://u:secret@h%00/d",
+        b"postgresql://u:secret@[::1/d",
+        "postgresql://u:secret\uff20s@127.0.0.1/d".encode(),
+    ],
+)
+async def test_an_address_of_a_users_that_can_not_be_read_is_refused_untold(
+    operator: Operator, shop: str, address: bytes, schema: str | None
+) -> None:
+    """Whatever is wrong with it, the well says that it can't be used, and neither status nor log repeats it."""
+    operator.secrets.put(shop, "mine", address)
+    spec = {"secretRef": {"name": "mine"}} | ({"schema": schema} if schema else {})
+    seen = SimpleNamespace(name="mine", spec=orjson.dumps(spec))
+    with capture_logs() as logged:
+        told = await operator.wells.prepare(shop, "mine", cast("Any", seen), Owners([]))
+    assert told.reason == "Unreachable"
+    assert "secret" not in f"{told.message} {logged}"
+    assert "can't be told" not in str(logged)  # it is known what it is
+
+
+async def test_our_secret_with_what_is_no_text_is_told(operator: Operator, shop: str) -> None:
+    """Bytes that somebody has put into the Secret that we made are said so, and where; with a DurableStore they are written over."""
+    operator.secrets.put(shop, "stepwell-store", b"\xff\xfe")
+    told = await operator.prepare(shop)
+    assert (told.reason, told.message) == ("Unreachable", "the address in Secret 'stepwell-store', key 'dsn', is no UTF-8 text")
+    operator.secrets.put(shop, "mine", AWAY)
+    seen = SimpleNamespace(name="default", spec=orjson.dumps({"secretRef": {"name": "mine"}}))
+    await operator.wells.prepare(shop, "default", cast("Any", seen), Owners([]))
+    assert operator.secrets.dsn(shop) == AWAY

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from stepwell.errors import AddressRefused, RoleRefused, StoreError, StoreUnavailable
-from stepwell.store.postgres.driver import Connection, open_connection
+from stepwell.errors import AddressRefused, AnswerTooLarge, RoleRefused, StoreError, StoreUnavailable
+from stepwell.store.postgres.driver import Connection, allow, open_connection
 
 COMMAND_TIMEOUT = 10.0
 CONNECT_TIMEOUT = 5.0
@@ -48,12 +48,16 @@ _DATABASE_REFUSALS = (
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the well lies. `pooler`: a pooler in transaction mode stands between, so no session state may be relied upon."""
+    """Where the well lies. `pooler`: a pooler in transaction mode stands between, so no session state may be relied upon.
+
+    `most`: how many bytes an answer may have, for whoever can't trust the server; 0 is any number.
+    """
 
     dsn: str
     pooler: bool = False
     reads: int = 1
     schema: str = SCHEMA
+    most: int = 0
 
 
 def parse_address(dsn: str) -> Address:
@@ -120,7 +124,7 @@ async def connect(address: Address) -> Connection:
         settings["application_name"] = "stepwell"
     more: dict[str, Any] = {"statement_cache_size": 0} if address.pooler else {"max_cached_statement_lifetime": 0}
     try:
-        return await open_connection(
+        made = await open_connection(
             address.dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=settings, **more
         )
     except asyncpg.InvalidAuthorizationSpecificationError as error:
@@ -129,6 +133,11 @@ async def connect(address: Address) -> Connection:
         raise AddressRefused(f"Postgres refuses the database of this address ({error.sqlstate})") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise translated(error) from error
+    except ValueError:  # of a name that no resolver takes; the driver's text would repeat it
+        raise AddressRefused(f"the store's address has a host that can't be read; {ADDRESS_FORM}") from None
+    if address.most:
+        allow(made, address.most)
+    return made
 
 
 class Connections:
@@ -175,6 +184,7 @@ class Connections:
             self._waiting -= 1
         try:
             connection = await self._take()
+            meter = allow(connection, self.address.most) if self.address.most else None
             try:
                 if self._guard is not None:
                     self._guard()
@@ -183,6 +193,8 @@ class Connections:
                 unavailable = self._told(error)
                 if isinstance(unavailable, StoreUnavailable) and not isinstance(error, (*RETRIED, asyncpg.LockNotAvailableError)):
                     connection.terminate()
+                if meter is not None and meter.left < 0:
+                    raise AnswerTooLarge(f"Postgres answers with more than {self.address.most:,} bytes") from None
                 if retrying and isinstance(error, RETRIED):
                     raise
                 raise unavailable from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import orjson
 
@@ -31,6 +32,7 @@ class PostgresStore(Reads, Upkeep, Access):
     The address may carry `schema=NAME`, `pooler=1` (a pooler in transaction mode stands between: hints are off) and `reads=N`
     (how many connections may read at once; 1). `clock_now` stands in for the server's clock in tests. `unsafe` accepts a server
     that acknowledges before a commit is on disk. `guard` is called right before each write; what it raises keeps that out.
+    `most` is how many bytes an answer may have (0: any number).
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class PostgresStore(Reads, Upkeep, Access):
         *,
         unsafe: bool = False,
         guard: Callable[[], None] | None = None,
+        most: int = 0,
     ) -> None:
-        self._address = parse_address(dsn)
+        self._address = replace(parse_address(dsn), most=most)
         schema = schema or self._address.schema
         self._schema = schema
         self._clock_now = clock_now
