@@ -8,13 +8,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from stepwell.errors import StoreError
 from stepwell_operator.children import Children
 from stepwell_operator.cluster import FUNCTION, Cluster, ClusterError, Conflict, Document, NotThere, note_act, watched
 from stepwell_operator.events import Events
 from stepwell_operator.facts import WellFacts
-from stepwell_operator.leaving import Leaving
+from stepwell_operator.leaving import Leaving, drains
 from stepwell_operator.metrics import OperatorMetrics
 from stepwell_operator.notes import notes_between
 from stepwell_operator.plan import Observed, Plan, function_id_of, plan
@@ -100,7 +101,7 @@ class Reconciler:
             return await self.leaving.gone(namespace, name)
         target = await self.targets.get(seen)
         if seen.deleting:
-            return await self.leaving.going(seen)
+            return await self.leaving.going(seen, datetime.now(UTC), partial(self._well_of, seen, target))
         if await self.leaving.finalized(seen, target):
             return None  # the patch brings an event
         well = await self._well_of(seen, target)
@@ -285,15 +286,17 @@ class Reconciler:
     # --- wells ---
 
     def users(self, namespace: str, store: str) -> list[Seen]:
-        """The functions of a well, the oldest first."""
+        """The functions of a well, the oldest first; one that is being deleted and drains has need of it still."""
         found = [
-            seen for seen in self.world.functions_in(namespace) if self.targets.store_of(seen) == store and not seen.deleting
+            seen
+            for seen in self.world.functions_in(namespace)
+            if self.targets.store_of(seen) == store and (not seen.deleting or drains(seen))
         ]
         return sorted(found, key=lambda seen: (seen.created, seen.name))
 
     async def _reconcile_well(self, namespace: str, store: str) -> float | None:
         users = self.users(namespace, store)
-        if not users:
+        if not users or (all(seen.deleting for seen in users) and await self.leaving.namespace_goes(namespace)):
             return await self.leaving.well(namespace, store)
         if self.children.lost_gateway(namespace, store) and not await self._is_there(users):
             return await self._reconcile_well(namespace, store)
