@@ -59,6 +59,10 @@ class WellFacts:
         """Namespace and store name."""
         return self.namespace, self.store
 
+    def has_rows_of(self, name: str) -> bool:
+        """Whether anything of a DurableFunction was in it when it was last looked at."""
+        return any(row.owner == owner_of(name) for row in self.functions.values())
+
     def functions_in(self, pool: str) -> set[str]:
         """The names of the DurableFunctions that have a revision in this pool."""
         found: set[str] = set()

@@ -9,6 +9,7 @@ from stepwell_operator.world import Document, listed, mapping
 LOUD: dict[str, str] = {
     "InvalidSpec": "SpecRejected", "InvalidExpression": "SpecRejected", "InvalidCron": "SpecRejected",
     "UnknownTimezone": "SpecRejected", "CronNeverFires": "SpecRejected", "ReservedName": "SpecRejected",
+    "FunctionIdTaken": "SpecRejected",
     "SourceNotFound": "SpecRejected", "Unreachable": "StoreUnavailable", "SecretNotFound": "StoreUnavailable",
     "InvalidStore": "StoreUnavailable",
     "SchemaTooNew": "StoreUnavailable", "MigrationPending": "StoreUnavailable", "CrashLooping": "RunnerCrashLooping",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from stepwell.store.registry import RevisionRow
-from stepwell_operator.facts import WellFacts, owner_of
+from stepwell_operator.facts import WellFacts, name_of, owner_of
 from stepwell_operator.target import Fault, PoolSpec, Target, read_pool
 from stepwell_operator.world import Child, Seen
 
@@ -119,10 +119,31 @@ def rows_of(seen: Observed) -> Sequence[RevisionRow]:
 
 
 def function_id_of(name: str, target: Target | Fault, well: WellFacts) -> str:
-    """By what the store knows a function; while its spec can't be read, by whose row is in the store."""
+    """By what the store knows a function; while its spec isn't accepted, by whose row is in the store. Empty: by nothing."""
     if not isinstance(target, Fault):
         return target.function.id
-    return next((row.function_id for row in well.functions.values() if row.owner == owner_of(name)), name)
+    own = next((row.function_id for row in well.functions.values() if row.owner == owner_of(name)), None)
+    return own or ("" if name in well.functions else name)
+
+
+def holder_of(name: str, target: Target, well: WellFacts) -> str | None:
+    """The other DurableFunction that owns, in this well, what this one asks to be known by."""
+    owners = (name_of(well.functions[one]) for one in ids_of(target) if one in well.functions)
+    return next((owner for owner in owners if owner not in {None, name}), None)
+
+
+def ids_of(target: Target) -> tuple[str, ...]:
+    """By what the store is to know a function, and its clean-up function if it has one."""
+    return (target.function.id, *([target.failure.id] if target.failure else []))
+
+
+def taken(target: Target, well: WellFacts, holder: str) -> Fault:
+    """What is wrong with a function whose id is another's: two that shared one would take its runs from each other."""
+    return Fault(
+        "FunctionIdTaken",
+        f"the functionId {target.function.id!r} is that of DurableFunction {holder!r}, in the same store ({well.store}): delete "
+        f"one of the two; this one, applied anew with another spec.functionId, is a function of its own",
+    )
 
 
 def _without_store(seen: Observed) -> Plan:

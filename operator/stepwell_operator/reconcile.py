@@ -8,16 +8,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from stepwell.errors import StoreError
 from stepwell_operator.children import Children
 from stepwell_operator.cluster import FUNCTION, Cluster, ClusterError, Conflict, Document, NotThere, note_act, watched
 from stepwell_operator.events import Events
 from stepwell_operator.facts import WellFacts
-from stepwell_operator.leaving import Leaving
+from stepwell_operator.leaving import Leaving, drains
 from stepwell_operator.metrics import OperatorMetrics
 from stepwell_operator.notes import notes_between
-from stepwell_operator.plan import Observed, Plan, function_id_of, plan
+from stepwell_operator.plan import Observed, Plan, function_id_of, holder_of, ids_of, plan, taken
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import OWNERS_PATIENCE, Owners, Settling, owners_can_wait, status_patience, uids
 from stepwell_operator.status import patch_between, status_of
@@ -50,6 +51,8 @@ class Reconciler:
         self.clock = clock
         self._settling: Settling[Item] = Settling()
         self.leaving = Leaving(self)
+        self._waiting: dict[Key, set[Key]] = defaultdict(set)
+        """By a function: those that wait for its functionId."""
         self._first: dict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # --- what is asked for ---
@@ -87,12 +90,15 @@ class Reconciler:
 
     async def _reconcile_function(self, namespace: str, name: str) -> float | None:
         try:
-            return await self._reconcile(namespace, name)
+            again = await self._reconcile(namespace, name)
         except Conflict:
             seen = self.world.functions.get((namespace, name))
             if seen is not None:
                 await self._read_again(seen)  # the watch may be long in telling
             raise
+        for key in self._waiting.pop((namespace, name), ()):
+            self.function(key)
+        return again
 
     async def _reconcile(self, namespace: str, name: str) -> float | None:
         seen = self.world.functions.get((namespace, name))
@@ -100,13 +106,14 @@ class Reconciler:
             return await self.leaving.gone(namespace, name)
         target = await self.targets.get(seen)
         if seen.deleting:
-            return await self.leaving.going(seen)
+            return await self.leaving.going(seen, datetime.now(UTC), partial(self._well_of, seen, target))
         if await self.leaving.finalized(seen, target):
             return None  # the patch brings an event
         well = await self._well_of(seen, target)
+        target = self._own(seen, target, well)
         self._join(seen, well)
         made = plan(self._observe(seen, target, well))
-        made, not_taken = await self._act(seen, made, well)
+        made, not_taken = await self._act(seen, target, made, well)
         if any(self.children.lost_pool(namespace, pool) for pool in made.pools) and not await self._is_there([seen]):
             return None  # what is in its place is looked at
         refused = await self._converge(seen, made, well)
@@ -114,6 +121,18 @@ class Reconciler:
         if not_taken is not None:
             raise not_taken
         return made.again
+
+    def _own(self, seen: Seen, target: Target | Fault, well: WellFacts) -> Target | Fault:
+        """The target, unless what it asks to be known by is that of another function, one that is there to stay."""
+        name = holder_of(seen.name, target, well) if isinstance(target, Target) else None
+        other = self.world.functions.get((seen.namespace, name)) if name is not None else None
+        if not isinstance(target, Target) or other is None or other.deleting:
+            return target
+        asks = self.targets.known(*other.key)
+        if isinstance(asks, Target) and (asks.store != target.store or not {*ids_of(asks)} & {*ids_of(target)}):
+            return target  # it had that name once
+        self._waiting[other.key].add(seen.key)
+        return taken(target, well, other.name)
 
     async def _is_there(self, users: Iterable[Seen]) -> bool:
         """Whether one of these is there still, whatever was heard: what has no owner is taken away as often as it is made."""
@@ -175,16 +194,16 @@ class Reconciler:
             self.well(namespace, store)
             raise
 
-    async def _act(self, seen: Seen, made: Plan, well: WellFacts) -> tuple[Plan, StoreError | None]:
+    async def _act(self, seen: Seen, target: Target | Fault, made: Plan, well: WellFacts) -> tuple[Plan, StoreError | None]:
         """Write what is to be written to the store, and plan again; with the error of a store that didn't take all of it."""
         try:
             if made.register is not None:
                 await self.wells.register(well, seen.name, made.register)
                 note_act("register")
                 self._announce(seen, made)
-                made = plan(self._observe(seen, await self.targets.get(seen), well))
-            if well.ready:
-                function_id = function_id_of(seen.name, await self.targets.get(seen), well)
+                made = plan(self._observe(seen, target, well))
+            function_id = function_id_of(seen.name, target, well)
+            if well.ready and function_id:
                 await self.wells.hold(well, function_id, seen.paused_by)
             if made.move is not None:
                 await self.wells.move(well, made.move)
@@ -194,7 +213,7 @@ class Reconciler:
                         seen, "Normal", "RevisionDrained", f"no run is on revision {one.revision} any more; its pods go"
                     )
             if made.forget:
-                made = plan(self._observe(seen, await self.targets.get(seen), well))
+                made = plan(self._observe(seen, target, well))
         except StoreError as error:
             self.well(seen.namespace, well.store, 1.0)  # it may be away
             return made, error
@@ -285,15 +304,17 @@ class Reconciler:
     # --- wells ---
 
     def users(self, namespace: str, store: str) -> list[Seen]:
-        """The functions of a well, the oldest first."""
+        """The functions of a well, the oldest first; one that is being deleted and drains has need of it still."""
         found = [
-            seen for seen in self.world.functions_in(namespace) if self.targets.store_of(seen) == store and not seen.deleting
+            seen
+            for seen in self.world.functions_in(namespace)
+            if self.targets.store_of(seen) == store and (not seen.deleting or drains(seen))
         ]
         return sorted(found, key=lambda seen: (seen.created, seen.name))
 
     async def _reconcile_well(self, namespace: str, store: str) -> float | None:
         users = self.users(namespace, store)
-        if not users:
+        if not users or (all(seen.deleting for seen in users) and await self.leaving.namespace_goes(namespace)):
             return await self.leaving.well(namespace, store)
         if self.children.lost_gateway(namespace, store) and not await self._is_there(users):
             return await self._reconcile_well(namespace, store)

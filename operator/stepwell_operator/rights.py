@@ -23,6 +23,7 @@ IN_NAMESPACES: tuple[Right, ...] = (
     *_each("", "serviceaccounts", "get list watch create patch delete"),
     *_each("", "secrets", "get create patch"),
     *_each("", "pods", "list watch"),
+    *_each("", "namespaces", "get"),
     *_each("policy", "poddisruptionbudgets", "get list watch create patch delete"),
     *_each("networking.k8s.io", "networkpolicies", "get list watch create patch delete"),
     *_each("events.k8s.io", "events", "create patch"),

@@ -12,7 +12,7 @@ from stepwell.why import Pods, brief, no_pods
 from stepwell_operator.names import PAUSED_BY, POOL_ID
 from stepwell_operator.plan import Observed, Phase, Plan
 from stepwell_operator.target import Fault, Target
-from stepwell_operator.world import Child, Trouble, mapping
+from stepwell_operator.world import Child, Trouble, listed, mapping
 
 Document = dict[str, Any]
 SUMMARY = 200
@@ -42,15 +42,21 @@ def status_of(seen: Observed, made: Plan, trouble: Trouble | None, refused: str 
         "readyReplicas": child.ready if child else 0,
         "store": f"{seen.well.store}: {seen.well.reason}",
         "draining": len(made.draining),
-        "runs": _runs(seen) if seen.well.ready else mapping(before.get("runs")) or {"active": 0, "queued": 0, "due": 0},
+        "runs": _runs(seen),
         "revisions": _revisions(seen, made),
         "schedules": _schedules(seen),
     }
     pool = made.current_pool or (target.pool_id if target else None)
+    selector = f"{POOL_ID}={pool}" if pool else None
+    current = made.current
+    if not seen.well.ready:  # what only the store knows stays as it told it last
+        status |= _as_told(before)
+        current = _text(before.get("currentRevision"))
+        selector = _text(before.get("selector")) or selector
     optional = {
-        "currentRevision": made.current,
+        "currentRevision": current,
         "targetRevision": target.revision if target else None,
-        "selector": f"{POOL_ID}={pool}" if pool else None,
+        "selector": selector,
         "triggersSummary": _summary(target.function) if target else _text(before.get("triggersSummary")),
         "nextScheduleTime": min(
             (one["nextScheduleTime"] for one in status["schedules"] if "nextScheduleTime" in one), default=None
@@ -81,7 +87,7 @@ def _conditions(seen: Observed, made: Plan, trouble: Trouble | None, refused: st
     yield runners
     yield _progressing(seen, made)
     yield _scheduled(seen, made, suspended)
-    yield _draining(made)
+    yield _draining(seen, made)
     yield suspended
     yield paused
 
@@ -179,8 +185,10 @@ def _scheduled(seen: Observed, made: Plan, suspended: Condition) -> Condition:
     return Condition(kind, "True", "Registered")
 
 
-def _draining(made: Plan) -> Condition:
+def _draining(seen: Observed, made: Plan) -> Condition:
     kind = "Draining"
+    if not seen.well.ready:
+        return Condition(kind, "Unknown", "StoreUnavailable")
     if made.phase is Phase.REFUSED:
         names = ", ".join(sorted(one.revision for one in made.draining))
         return Condition(
@@ -249,6 +257,16 @@ def rounded(count: int) -> int:
     return count // unit * unit
 
 
+def _as_told(before: Document) -> Document:
+    """Runs and revisions as a status has them; none if it never had any."""
+    draining = before.get("draining")
+    return {
+        "draining": draining if isinstance(draining, int) else 0,
+        "runs": mapping(before.get("runs")) or {"active": 0, "queued": 0, "due": 0},
+        "revisions": listed(before.get("revisions")),
+    }
+
+
 def _runs(seen: Observed) -> Document:
     function_id = seen.function_id
     rows = [row for (name, _), row in (seen.well.work or {}).items() if name == function_id]
@@ -260,23 +278,23 @@ def _runs(seen: Observed) -> Document:
 
 
 def _revisions(seen: Observed, made: Plan) -> list[Document]:
-    listed: list[Document] = []
+    found: list[Document] = []
     if made.current is not None and made.current_pool is not None:
-        listed.append({"id": made.current, "pool": made.current_pool, "phase": "Current"})
+        found.append({"id": made.current, "pool": made.current_pool, "phase": "Current"})
     target = seen.target
     if made.phase is Phase.COMING and not isinstance(target, Fault) and target.revision != made.current:
-        listed.append({"id": target.revision, "pool": target.pool_id, "phase": "Coming"})
+        found.append({"id": target.revision, "pool": target.pool_id, "phase": "Coming"})
     for one in sorted(made.draining, key=lambda one: one.revision):
         figures = {} if one.live is None else {"activeRuns": rounded(one.live), "dueRuns": rounded(one.due or 0)}
-        listed.append({"id": one.revision, "pool": one.pool, "phase": "Draining", **figures})
-    return listed[:KEPT]
+        found.append({"id": one.revision, "pool": one.pool, "phase": "Draining", **figures})
+    return found[:KEPT]
 
 
 def _schedules(seen: Observed) -> list[Document]:
     if isinstance(seen.target, Fault):
         return []
     rows = {row.schedule_id: row for row in seen.well.schedules.get(seen.target.function.id, ())}
-    listed: list[Document] = []
+    found: list[Document] = []
     for trigger in seen.target.function.triggers:
         if not isinstance(trigger, CronTrigger):
             continue
@@ -286,8 +304,8 @@ def _schedules(seen: Observed) -> list[Document]:
             one["lastScheduleTime"] = stamp(datetime.fromtimestamp(row.last_due / 1e6, UTC))
         if row is not None and row.next_due > 0 and not seen.target.suspended:
             one["nextScheduleTime"] = stamp(datetime.fromtimestamp(row.next_due / 1e6, UTC))
-        listed.append(one)
-    return listed
+        found.append(one)
+    return found
 
 
 def _summary(spec: FunctionSpec) -> str:

@@ -43,6 +43,8 @@ class Seen:
     finalizers: tuple[str, ...]
     spec: bytes
     status: bytes
+    deleted: str = ""
+    """When its deletion was asked for, as Kubernetes writes it."""
 
     @property
     def key(self) -> Key:
@@ -237,6 +239,7 @@ def read_seen(document: dict[str, Any]) -> Seen:
         tuple(metadata.get("finalizers") or ()),
         _packed(document.get("spec")),
         _packed(_readable(mapping(document.get("status")))),
+        metadata.get("deletionTimestamp") or "",
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from cluster.harness.api import Api, Object, Refused
 
+from stepwell.engine.cancelling import cancel_all
 from stepwell.ids import Ids
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.records import Pile, Start, TriggerKind
@@ -404,6 +405,15 @@ def installed_in(api: Api, folder: Path, dsn: str) -> Iterator[Installed]:
         yield made
     finally:
         made.remove()
+
+
+def end_runs(place: Place, name: str) -> None:
+    """Cancel the function's live runs."""
+
+    async def ask(store: PostgresStore) -> int:
+        return await cancel_all(store, name, "the test is over")
+
+    place.store(ask)
 
 
 def left(dsn: str, run_id: str) -> tuple[str, list[str]]:

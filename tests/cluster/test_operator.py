@@ -5,7 +5,7 @@ import json
 
 import asyncpg
 import pytest
-from cluster.operation import BAR, CODE, Kubelet, Place, condition, crowding, eventually, function, left, says, waiting
+from cluster.operation import BAR, CODE, Kubelet, Place, condition, crowding, end_runs, eventually, function, left, says, waiting
 from postgres_server import Postgres
 
 from stepwell.store.access import AuditFilter
@@ -32,16 +32,6 @@ async def execute(dsn: str, *commands: str) -> None:
     for command in commands:
         await connection.execute(command)
     await connection.close()
-
-
-def end_runs(place: Place, name: str) -> None:
-    """Cancel the function's live runs."""
-    from stepwell.engine.cancelling import cancel_all
-
-    async def ask(store: PostgresStore) -> int:
-        return await cancel_all(store, name, "the test is over")
-
-    place.store(ask)
 
 
 def test_a_function_gets_all_it_needs(place: Place) -> None:

@@ -25,6 +25,9 @@ Secrets are read and written by name; listing them, which would show every passw
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get] # one that is going: what drains in it can't end
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]

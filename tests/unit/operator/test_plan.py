@@ -1,7 +1,10 @@
 """What is decided for a function, case by case."""
 
+from dataclasses import replace
+
 import pytest
 from unit.operator.observations import (
+    NAME,
     SETTLE,
     child_of,
     function_row,
@@ -13,7 +16,7 @@ from unit.operator.observations import (
 )
 
 from stepwell_operator.facts import WellFacts
-from stepwell_operator.plan import Forget, Move, Phase, Plan, plan
+from stepwell_operator.plan import Forget, Move, Phase, Plan, function_id_of, holder_of, plan, taken
 from stepwell_operator.target import Fault
 
 ONE, TWO, THREE = target_at(1), target_at(2), target_at(3)
@@ -229,3 +232,27 @@ def test_a_revision_row_that_says_something_else_is_written_again() -> None:
     made = plan(observed(ONE, facts, [child_of(ONE.pool_id)]))
     assert made.register is not None
     assert [row.code for row in made.register.revisions] == [ONE.code_row()]
+
+
+def test_a_function_id_has_one_holder() -> None:
+    """Whoever owns the row of what a function asks to be known by holds it, its clean-up function's too; nobody holds it from itself."""
+    row = function_row(ONE)
+    failing = target_at(1, onFailure="clean")
+    assert failing.failure is not None
+    clean = replace(row, function_id=failing.failure.id)
+    assert holder_of("two", ONE, well_of(row, [ONE])) == NAME
+    assert holder_of(NAME, ONE, well_of(row, [ONE])) is None
+    assert holder_of("two", ONE, well_of()) is None
+    assert (holder_of("two", failing, well_of(clean)), holder_of("two", ONE, well_of(clean))) == (NAME, None)
+    assert holder_of("two", ONE, well_of(replace(row, owner="tests"))) is None, "whoever that is, it isn't a function"
+
+
+def test_a_function_whose_id_is_taken_does_nothing() -> None:
+    """It has no part in what the store knows by that id, not even when it is the id's namesake; and nothing of its own goes."""
+    well = well_of(replace(function_row(ONE), owner="dfn/other"), [ONE, TWO])
+    fault = taken(ONE, well, "other")
+    made = plan(observed(fault, well, [child_of(ONE.pool_id)]))
+    assert made == Plan(accepted=False, phase=Phase.COMING)
+    assert function_id_of(NAME, fault, well) == ""
+    assert "'one'" in fault.message
+    assert "'other'" in fault.message

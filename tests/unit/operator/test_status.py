@@ -262,3 +262,21 @@ def test_ticks_are_told_as_they_are_planned() -> None:
     held = target_at(1, triggers=[{"cron": "@daily"}], suspend=True)
     status = told(observed(held, facts, [child_of(held.pool_id)]))
     assert "nextScheduleTime" not in status
+
+
+@pytest.mark.parametrize("seen", [WELL, COMING, DRAINS, REFUSED], ids=["well", "coming", "drains", "refused"])
+def test_what_the_store_told_stays_while_it_is_away(seen: Observed) -> None:
+    """Revisions, runs and what draws pods keep their last values, also under an operator that has not reached the store yet."""
+    before = told(seen)
+    away = replace(after(seen, before), well=NO_STORE.well)
+    kept = ("currentRevision", "selector", "revisions", "draining", "runs")
+    now = told(away)
+    assert {name: now.get(name) for name in kept} == {name: before.get(name) for name in kept}
+    assert conditions(now)["Draining"] == ("Unknown", "StoreUnavailable")
+
+
+def test_of_a_function_that_no_store_ever_knew_nothing_is_said() -> None:
+    """Without a store and a status from before there is no current revision, and no run."""
+    status = told(NO_STORE)
+    assert "currentRevision" not in status
+    assert (status["revisions"], status["draining"], status["runs"]["active"]) == ([], 0, 0)
