@@ -71,9 +71,9 @@ def test_a_successor_inherits_what_is_shared(place: Place) -> None:
     place.ready("one")
     before = place.api.get(path)
     place.apply(function("two"))
-    eventually(lambda: owners() == {"one", "two"}, 10)
+    eventually(lambda: owners() == {"one", "two"})
     place.delete("one")
-    eventually(lambda: owners() == {"two"}, 10)
+    eventually(lambda: owners() == {"two"})
     place.ready("two")
     after = place.api.get(path)
     assert (after["metadata"]["uid"], after["data"]) == (before["metadata"]["uid"], before["data"])
@@ -117,7 +117,7 @@ def test_a_function_with_a_bad_spec_is_paused_by_its_own_id(place: Place) -> Non
 def test_kubectl_works_as_with_any_kind(place: Place) -> None:
     """`kubectl get`, `wait`, `scale` and `explain` do what people expect of them."""
     place.apply(function("one"))
-    place.api.kubectl("-n", place.namespace, "wait", "--for=condition=Ready", "dfn/one", "--timeout=20s")
+    place.api.kubectl("-n", place.namespace, "wait", "--for=condition=Ready", "dfn/one", "--timeout=60s")
     header, row = place.api.kubectl("-n", place.namespace, "get", "dfn").splitlines()
     assert header.split() == ["NAME", "READY", "REASON", "REVISION", "REPLICAS", "ACTIVE", "QUEUED", "SUSPENDED", "AGE"]
     assert row.split()[:3] == ["one", "True", "Available"]
@@ -167,7 +167,8 @@ def test_runs_keep_their_revision(place: Place) -> None:
     end_runs(place, "one")
     place.until("one", says("Draining", "False", "NoneDraining"))
     eventually(lambda: old not in place.runners())
-    assert {"RevisionCreated", "RevisionPromoted", "RevisionDrained", "RevisionDeleted"} <= set(place.events("one"))
+    told = {"RevisionCreated", "RevisionPromoted", "RevisionDrained", "RevisionDeleted"}
+    eventually(lambda: told <= set(place.events("one")))
 
 
 def test_a_revision_is_promoted_when_its_pods_are_ready(place: Place, kubelet: Kubelet) -> None:

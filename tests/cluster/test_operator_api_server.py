@@ -16,7 +16,19 @@ from cluster.harness.api import Api
 from cluster.harness.control_plane import ControlPlane
 from cluster.harness.faults import FOR_EVER, Seen, Which, everything, watches, writes
 from cluster.harness.proxy import FaultProxy
-from cluster.operation import CODE, Installed, Kubelet, OperatorProcess, Place, condition, eventually, function, says, waiting
+from cluster.operation import (
+    CODE,
+    PATIENCE,
+    Installed,
+    Kubelet,
+    OperatorProcess,
+    Place,
+    condition,
+    eventually,
+    function,
+    says,
+    waiting,
+)
 
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.registry import Registry
@@ -119,17 +131,17 @@ def registry(place: Place) -> Registry:
     return place.store(ask)
 
 
-def edited(place: Place, name: str = "one", seconds: float = 30) -> None:
+def edited(place: Place, name: str = "one") -> None:
     """Other code, twice the pods: applied, and the old revision gone."""
     before = place.read(name)["status"]["currentRevision"]
     place.apply(function(name, OTHER, replicas=2))
-    converged(place, name, before, seconds)
+    converged(place, name, before)
 
 
-def converged(place: Place, name: str, before: str, seconds: float = 30) -> None:
-    place.until(name, lambda one: one.get("status", {}).get("currentRevision") not in {None, before}, seconds)
-    place.ready(name, seconds)
-    place.until(name, lambda one: one["status"].get("readyReplicas") == 2 and len(one["status"]["revisions"]) == 1, seconds)
+def converged(place: Place, name: str, before: str) -> None:
+    place.until(name, lambda one: one.get("status", {}).get("currentRevision") not in {None, before})
+    place.ready(name)
+    place.until(name, lambda one: one["status"].get("readyReplicas") == 2 and len(one["status"]["revisions"]) == 1)
 
 
 @pytest.mark.parametrize("how", ["kill", also("stop")])
@@ -169,7 +181,7 @@ def test_a_server_that_was_away_for_less_than_the_lease(
         edited(place)
         assert operator.process is not None
         assert operator.process.poll() is None
-        operator.wait_until(lambda: healthy(operator), 5)
+        operator.wait_until(lambda: healthy(operator))
 
 
 def test_what_went_unseen_and_is_forgotten(
@@ -203,7 +215,7 @@ def test_what_went_unseen_and_is_forgotten(
         assert state_of(place, run_id) == "cancelled"
         there = {"condition": "Ready", "status": "True"}
         operator.wait_until(lambda: operator.metric("stepwell_functions", **there) == 2)
-        operator.wait_until(lambda: relisted(proxy.seen()[mark:]), 15)
+        operator.wait_until(lambda: relisted(proxy.seen()[mark:]))
 
 
 def test_owners_that_went_unheard(control_plane: ControlPlane, installed: Installed, proxy: FaultProxy, place: Place) -> None:
@@ -283,7 +295,7 @@ def test_every_write_is_refused_once(installed: Installed, proxy: FaultProxy, pl
         proxy.answer(code, Which(first, times=FOR_EVER), retry_after=1 if code == 429 else None)
         place.apply(function("one"))
         place.ready("one")
-        edited(place, seconds=40)
+        edited(place)
     assert len([path for (_, path), times in first.tries.items() if times > 1 and "/events" not in path]) > 8
 
 
@@ -295,7 +307,7 @@ def test_every_read_is_refused_once(installed: Installed, proxy: FaultProxy, pla
     with calm(proxy), installed.operator(proxy.server, **SURVIVES):
         place.apply(function("one"))
         place.ready("one")
-        edited(place, seconds=40)
+        edited(place)
     assert len([times for times in first.tries.values() if times > 1]) > 10
 
 
@@ -352,7 +364,7 @@ def test_frozen_watches(installed: Installed, proxy: FaultProxy, place: Place) -
         eventually(lambda: not healthy(operator))
         assert "durablefunctions" in operator.ask("/healthz").text
         proxy.thaw()
-        operator.wait_until(lambda: healthy(operator), 20)
+        operator.wait_until(lambda: healthy(operator))
         place.patch("one", suspend=None)
         place.ready("one")
 
@@ -386,8 +398,8 @@ def test_a_silent_server(installed: Installed, proxy: FaultProxy, place: Place) 
         assert operator.process is not None
         proxy.freeze()
         began = time.monotonic()
-        assert operator.process.wait(20) == 3
-        assert time.monotonic() - began < 6 + 1
+        assert operator.process.wait(PATIENCE) == 3
+        assert time.monotonic() - began < 6 + 1 + 2  # of which two are for the process to end
         operator.start(wait=False)
         eventually(lambda: _answers(operator))
         hold_for(5, lambda: healthy(operator))

@@ -79,10 +79,10 @@ def live(place: Place) -> None:
     place.apply(function("one"))
     first = place.ready("one")["status"]["currentRevision"]
     place.apply(function("one", OTHER))
-    place.until("one", lambda one: one["status"].get("currentRevision") not in {None, first}, 40)
-    place.until("one", lambda one: len(one["status"]["revisions"]) == 1 and one["status"]["draining"] == 0, 40)
+    place.until("one", lambda one: one["status"].get("currentRevision") not in {None, first})
+    place.until("one", lambda one: len(one["status"]["revisions"]) == 1 and one["status"]["draining"] == 0)
     eventually(lambda: len(place.runners()) == 1)
-    place.until("one", lambda one: one["status"].get("readyReplicas") == 1, 20)
+    place.until("one", lambda one: one["status"].get("readyReplicas") == 1)
 
 
 @pytest.mark.long
@@ -156,8 +156,8 @@ def test_one_leads_and_the_other_takes_over(api: Api, installed: Installed, kube
     """Of two operators one acts; told to stop it hands over at once, killed it is followed when its lease has run out."""
     del kubelet
     place = Place(api, namespace)
-    # Who waited for the first one's lease would wait for a minute.
-    first, second, third = installed.operator(STEPWELL_LEASE="60s"), installed.operator(), installed.operator()
+    # Who waited for the first one's lease would wait for two minutes.
+    first, second, third = installed.operator(STEPWELL_LEASE="120s"), installed.operator(), installed.operator()
     try:
         first.start()
         second.start(wait=False)
@@ -167,12 +167,12 @@ def test_one_leads_and_the_other_takes_over(api: Api, installed: Installed, kube
         place.apply(function("one"))
         place.ready("one")
         assert first.stop() == 0
-        second.wait_until(lambda: second.metric("stepwell_operator_leader") == 1, 15)
+        second.wait_until(lambda: second.metric("stepwell_operator_leader") == 1)
         third.start(wait=False)
         third.wait_until(lambda: third.metric("stepwell_operator_leader") == 0)
         began = time.monotonic()
         second.kill()
-        third.wait_until(lambda: third.metric("stepwell_operator_leader") == 1, 20)
+        third.wait_until(lambda: third.metric("stepwell_operator_leader") == 1)
         assert time.monotonic() - began > 6 / 2, "its lease had not run out"
         place.patch("one", replicas=2)
         place.until("one", lambda one: one["status"].get("readyReplicas") == 2)

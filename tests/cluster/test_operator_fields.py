@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,15 +11,17 @@ from typing import Any
 
 import pytest
 from cluster.harness.api import Api, Object, Refused
-from cluster.operation import CODE, FUNCTIONS, Installed, Kubelet, OperatorProcess, Place, condition, crowding, function, says
+from cluster.operation import CODE, FUNCTIONS, PATIENCE, Installed, Kubelet, OperatorProcess, Place, condition, function, says
 
 from stepwell.store.postgres import PostgresStore
 from stepwell_operator.target import Target, target_of
 from stepwell_operator.world import read_seen
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 QUICK = {"STEPWELL_LOOK": "1s", "STEPWELL_CENSUS": "2s", "STEPWELL_DRAIN_CHECK": "300ms"}
 SECONDS = 10
+"""How long an edit may take. STEPWELL_LONG=1 measures it; a shared machine would be measured instead of the operator."""
+
 OURS = (
     "/apis/apps/v1/namespaces/{}/deployments",
     "/api/v1/namespaces/{}/configmaps",
@@ -250,18 +254,22 @@ def _status(document: Object) -> Any:
     for one in [status, *status.get("conditions", [])]:
         one.pop("lastTransitionTime", None)
         one.pop("observedGeneration", None)
+    for one in [status, *status.get("schedules", [])]:
+        one.pop("lastScheduleTime", None)
+        if "nextScheduleTime" in one:
+            one["nextScheduleTime"] = one["nextScheduleTime"].partition("T")[2]  # which day it is hangs on when one looks
     return status
 
 
-def agree(place: Place, fields: tuple[Field, ...], expected: dict[str, Any]) -> None:
-    """Wait until what is there is what a fresh create made; what differs is told if it doesn't become so."""
-    deadline = time.monotonic() + SECONDS * crowding()
+def agree(place: Place, fields: tuple[Field, ...], expected: dict[str, Any]) -> float:
+    """Wait until what is there is what a fresh create made; how long it took. What differs is told if it doesn't become so."""
+    began = time.monotonic()
     while True:
         pictures = Pictures(place)
         found = {field.name: pictures.of(field.name) for field in fields}
         if found == expected:
-            return
-        assert time.monotonic() < deadline, "\n".join(_differences(found, expected))
+            return time.monotonic() - began
+        assert time.monotonic() - began < PATIENCE, "\n".join(_differences(found, expected))
         time.sleep(0.2)
 
 
@@ -295,7 +303,8 @@ def fresh(place: Place, fields: tuple[Field, ...], value: Callable[[Field], Any]
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_a_field_is_converged_like_a_fresh_create(places: list[Place], group: str) -> None:
-    """Set, changed, restored after a refusal and removed: within ten seconds all is as if it had been created so."""
+    """Set, changed, restored after a refusal and removed: within ten seconds (STEPWELL_LONG=1) all is as if it had been created so."""
+    taken: list[float] = []
     edited, *others = places
     fields = GROUPS[group]
     base = fresh(others[0], fields, lambda field: field.base)
@@ -311,7 +320,7 @@ def test_a_field_is_converged_like_a_fresh_create(places: list[Place], group: st
     for place, (expected, value) in enumerate(steps):
         for field in fields:
             put(edited, field.document(value(field)))
-        agree(edited, fields, expected)
+        taken.append(agree(edited, fields, expected))
         for field in fields:
             assert expected[field.name]["status"]["currentRevision"] == revision_by_the_book(edited, field.name)
         if place == 2:
@@ -320,6 +329,8 @@ def test_a_field_is_converged_like_a_fresh_create(places: list[Place], group: st
     for field in fields:
         for where in places:
             where.delete(field.name)
+    if os.environ.get("STEPWELL_LONG") == "1":
+        assert statistics.median(taken) <= SECONDS, taken
 
 
 def spoil(place: Place, field: Field, before: Any) -> None:
@@ -331,7 +342,7 @@ def spoil(place: Place, field: Field, before: Any) -> None:
             assert refused.value.code in {400, 422, 500}, refused.value  # 500: of the apply patch itself
             continue
         put(place, field.document(value))
-        said = place.until(field.name, says("SpecAccepted", "False", reason), SECONDS * crowding())
+        said = place.until(field.name, says("SpecAccepted", "False", reason))
         assert condition(said, "SpecAccepted")["message"].startswith(f"spec.{field.path}")
         assert condition(said, "Ready")["reason"] == "SpecInvalid"
         now = Pictures(place).of(field.name)

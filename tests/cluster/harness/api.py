@@ -158,7 +158,8 @@ class Api:
         """Create a namespace of a new name and wait until pods could be made in it."""
         name = f"{prefix}-{uuid4().hex[:10]}"
         self.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": dict(labels or {})}})
-        self.wait_for(f"/api/v1/namespaces/{name}/serviceaccounts/default", bool)
+        for given in ("serviceaccounts/default", "configmaps/kube-root-ca.crt"):
+            self.wait_for(f"/api/v1/namespaces/{name}/{given}", bool)
         return name
 
     def as_service_account(self, namespace: str, name: str, folder: Path, server: str | None = None) -> Path:
