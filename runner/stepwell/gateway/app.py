@@ -18,6 +18,7 @@ from stepwell.gateway.answers import plain_problem, refusal
 from stepwell.gateway.audit import the_audit
 from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.gate import SAFE_METHODS, Gate
+from stepwell.gateway.ingest import result_of
 from stepwell.gateway.places import Places
 from stepwell.gateway.rates import Rates
 from stepwell.gateway.readiness import Look
@@ -55,7 +56,7 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_as_described)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(NotAdmittedError, _locked)
-    app.add_middleware(Gate, settings=settings, places=app.state.places)
+    app.add_middleware(Gate, settings=settings, places=app.state.places, metrics=well.metrics)
     return app
 
 
@@ -79,18 +80,24 @@ def _add(app: FastAPI, route: Route) -> None:
     )
 
 
-async def _known_error(_request: Request, error: Exception) -> Response:
+async def _known_error(request: Request, error: Exception) -> Response:
+    _count(request, error)
     return refusal(cast("StepwellError", error))
 
 
 async def _locked(request: Request, error: Exception) -> Response:
     refused = cast("NotAdmittedError", error)
-    if request.state.access in {Access.EVENT_KEY, Access.SIGNATURE}:
-        well: Well = request.app.state.well
-        well.metrics.event_received("limited" if refused.status == HTTPStatus.TOO_MANY_REQUESTS else "unauthorized")
+    _count(request, refused)
     if refused.caller is not None and request.method not in SAFE_METHODS:
         await _audit_refusal(request, refused.caller)
     return refused.response()
+
+
+def _count(request: Request, error: Exception) -> None:
+    """Count what an error keeps out of a route that takes events: each event, as far as that many are known by then."""
+    if getattr(request.state, "access", None) in {Access.EVENT_KEY, Access.SIGNATURE}:
+        well: Well = request.app.state.well
+        well.metrics.event_received(result_of(error), getattr(request.state, "offered", 1))
 
 
 async def _audit_refusal(request: Request, caller: Caller) -> None:
@@ -112,6 +119,7 @@ async def _not_as_described(_request: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    _count(request, error)
     status, detail = cast("HTTPException", error).status_code, cast("HTTPException", error).detail
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = _methods(request)

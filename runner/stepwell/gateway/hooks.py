@@ -15,7 +15,7 @@ from stepwell.errors import SpecError
 from stepwell.gateway.access import Caller, Kind, NotAdmittedError
 from stepwell.gateway.body import parse_json, read_body
 from stepwell.gateway.doorkeeper import Doorkeeper
-from stepwell.gateway.ingest import take
+from stepwell.gateway.ingest import Given, take
 from stepwell.gateway.parts import OneWell
 from stepwell.store.access import KeyRow
 
@@ -44,7 +44,11 @@ async def receive_hook(key_id: str, request: Request, well: OneWell) -> Response
     payload = parse_json(body, "webhook")
     caller = Caller(f"webhook:{row.name}/{row.key_id}", Kind.WEBHOOK, row.events)
     event: dict[str, Any] = {"id": f"{row.key_id}-{hook_id}", "name": _name(row, payload), "data": payload}
-    return await take(well, caller, event, request.app.state.rates)
+
+    async def read() -> object:
+        return event
+
+    return await take(request, caller, Given(read))
 
 
 def is_signed(secret: bytes, headers: tuple[str, str, str], body: bytes) -> bool:
