@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from gateway.reviewing import jwt
+from gateway.signing import signed
 
 from stepwell.errors import StoreUnavailable
 from stepwell.metrics import catalogue
@@ -99,3 +100,27 @@ async def test_what_is_over_a_rate_is_counted(open_gateway: Any) -> None:
     async with open_gateway(GatewaySettings(keys=("s3cret",), events_per_second=1)) as gateway:
         statuses = [(await gateway.send([ONE] * 3, "s3cret")).status_code for _ in range(2)]
         assert (statuses, counted(gateway)) == ([200, 429], {"accepted": 3, "limited": 3})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "result"),
+    [
+        (b'{"type": "a"}', {"webhook-id": "forged"}, 401, "unauthorized"),
+        (b'{"type": "a"}', {"webhook-timestamp": "1"}, 401, "unauthorized"),
+        (b"{", {}, 400, "invalid"),
+        (b"{}", {}, 400, "invalid"),
+        (b"{}", {"Content-Type": "text/plain"}, 415, "invalid"),
+        (b" " * 600_000, {}, 413, "too_large"),
+        (b'{"type": "a"}', {}, 200, "accepted"),
+    ],
+)
+async def test_a_webhook_is_counted_once(guarded: Any, body: bytes, headers: dict[str, str], status: int, result: str) -> None:
+    """A webhook counts once by what became of it, forged or not, and what was looked into has its time measured."""
+    made = await guarded.http.post("/v1/keys", json={"name": "billing", "events": ["*"], "webhook": True}, headers=ADMIN)
+    hook = made.json()["data"]
+    head = signed(hook, body, at=guarded.well.clock.now() // 1_000_000) | headers
+    answer = await guarded.http.post(f"/hooks/{hook['key_id']}", content=body, headers=head)
+    assert answer.status_code == status
+    assert counted(guarded) == {result: 1}
+    measured = guarded.well.metrics.shelf.spread(catalogue.EVENT_INGEST_DURATION, result)
+    assert sum(measured.counts) == ("webhook-timestamp" not in headers)
