@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-KNOWN = {"may", "maynot"}
+KNOWN = {"may", "maynot", "maynottoo"}
 
 
 @dataclass

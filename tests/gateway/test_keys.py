@@ -4,13 +4,15 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway.reviewing import jwt, reviewing
 from gateway.signing import signed
 from structlog.testing import capture_logs
 
-from stepwell.settings import GatewaySettings
+from stepwell.settings import GatewaySettings, TokenSettings
 
 ADMIN = {"Authorization": "Bearer s3cret"}
 GUARDED = GatewaySettings(keys=("s3cret",))
@@ -203,3 +205,50 @@ async def test_the_audit_has_pages(guarded: Any) -> None:
     assert (await guarded.http.get("/v1/audit", params={"verb": "cancel"}, headers=ADMIN)).json()["data"] == []
     answer = await guarded.http.get("/v1/audit", params={"cursor": "MTphYmM"}, headers=ADMIN)
     assert answer.status_code == 400
+
+
+@pytest.fixture
+async def reviewed(open_gateway: Any, tmp_path: Path) -> AsyncIterator[Any]:
+    """A gateway that asks an API server about tokens."""
+    (tmp_path / "token").write_text("own", encoding="utf-8")
+    async with (
+        reviewing() as reviewer,
+        open_gateway(GatewaySettings(keys=("s3cret",), tokens=TokenSettings(reviewer.url, tmp_path, "default"))) as gateway,
+    ):
+        yield gateway
+
+
+async def denied(gateway: Any) -> list[Any]:
+    rows = (await gateway.http.get("/v1/audit", params={"limit": 200}, headers=ADMIN)).json()["data"]
+    return [(row["verb"], row["object"], row["detail"]) for row in rows if row["decision"] == "denied"]
+
+
+async def test_a_refusal_is_audited_without_the_key(reviewed: Any) -> None:
+    """Who may not send is written down; the key in the path, which may be another gateway's, is in neither row nor log."""
+    key = "swk_other_wellskey"
+    headers = {"Authorization": f"Bearer {jwt('maynot')}"}
+    with capture_logs() as lines:
+        assert (await reviewed.http.post(f"/e/{key}", json={"name": "a"}, headers=headers)).status_code == 403
+        assert (await reviewed.http.delete("/v1/runs/R", headers=headers)).status_code == 403
+    assert await denied(reviewed) == [("delete", "/v1/runs/R", {}), ("post", "/e/{key}", {})]
+    assert [line["object"] for line in lines if line["event"] == "audit"] == ["/e/{key}", "/v1/runs/R"]
+    assert key not in json.dumps(lines)
+
+
+async def test_refusals_fill_no_audit(reviewed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one caller's refusals twenty are written at once, then one a minute, which says how many were not; others' are written."""
+    now = reviewed.well.clock.now()
+    monkeypatch.setattr(reviewed.well.clock, "now", lambda: now)
+    headers = {"Authorization": f"Bearer {jwt('maynot')}"}
+    for _ in range(25):
+        assert (await reviewed.http.delete("/v1/runs/R", headers=headers)).status_code == 403
+    assert len(await denied(reviewed)) == 20
+    now += 59_000_000
+    await reviewed.http.delete("/v1/runs/R", headers=headers)
+    now += 1_000_000
+    await reviewed.http.delete("/v1/runs/R", headers=headers)
+    await reviewed.http.delete("/v1/runs/R", headers=headers)
+    rows = await denied(reviewed)
+    assert (len(rows), rows[0]) == (21, ("delete", "/v1/runs/R", {"unwritten": 6}))
+    await reviewed.http.delete("/v1/runs/R", headers={"Authorization": f"Bearer {jwt('maynottoo')}"})
+    assert len(await denied(reviewed)) == 22

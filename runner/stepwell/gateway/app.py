@@ -1,6 +1,5 @@
 """The gateway's application: the table of routes behind the gate."""
 
-from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 
@@ -12,19 +11,18 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from stepwell.engine.well import Well
-from stepwell.errors import StepwellError, StoreError
-from stepwell.gateway.access import Access, Caller, NotAdmittedError
+from stepwell.errors import StepwellError
+from stepwell.gateway.access import Access, NotAdmittedError
 from stepwell.gateway.answers import plain_problem, refusal
-from stepwell.gateway.audit import the_audit
 from stepwell.gateway.doorkeeper import Doorkeeper
 from stepwell.gateway.gate import SAFE_METHODS, Gate
+from stepwell.gateway.ingest import result_of
 from stepwell.gateway.places import Places
 from stepwell.gateway.rates import Rates
 from stepwell.gateway.readiness import Look
+from stepwell.gateway.refusals import Refusals
 from stepwell.gateway.routes import ROUTES, Route
 from stepwell.settings import GatewaySettings
-
-MOST_PATH = 200
 
 
 def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
@@ -48,6 +46,7 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     app.state.rates = Rates(settings.events_per_second)
     app.state.places = Places(settings.max_in_flight)
     app.state.look = Look(well)
+    app.state.refusals = Refusals()
     app.state.document = None
     for route in ROUTES:
         _add(app, route)
@@ -55,7 +54,7 @@ def make_app(well: Well, settings: GatewaySettings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_as_described)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(NotAdmittedError, _locked)
-    app.add_middleware(Gate, settings=settings, places=app.state.places)
+    app.add_middleware(Gate, settings=settings, places=app.state.places, metrics=well.metrics)
     return app
 
 
@@ -79,26 +78,25 @@ def _add(app: FastAPI, route: Route) -> None:
     )
 
 
-async def _known_error(_request: Request, error: Exception) -> Response:
+async def _known_error(request: Request, error: Exception) -> Response:
+    _count(request, error)
     return refusal(cast("StepwellError", error))
 
 
 async def _locked(request: Request, error: Exception) -> Response:
     refused = cast("NotAdmittedError", error)
-    if request.state.access in {Access.EVENT_KEY, Access.SIGNATURE}:
-        well: Well = request.app.state.well
-        well.metrics.event_received("limited" if refused.status == HTTPStatus.TOO_MANY_REQUESTS else "unauthorized")
+    _count(request, refused)
     if refused.caller is not None and request.method not in SAFE_METHODS:
-        await _audit_refusal(request, refused.caller)
+        refusals: Refusals = request.app.state.refusals
+        await refusals.note(request, refused.caller)
     return refused.response()
 
 
-async def _audit_refusal(request: Request, caller: Caller) -> None:
-    """Somebody who is known asked for what they may not: that is written down too, where the store lets us."""
-    request.state.caller = caller
-    with suppress(StoreError):
-        audit = await the_audit(request, request.app.state.well)
-        await audit.note(request.method.lower(), request.url.path[:MOST_PATH], decision="denied")
+def _count(request: Request, error: Exception) -> None:
+    """Count what an error keeps out of a route that takes events: each event, as far as that many are known by then."""
+    if getattr(request.state, "access", None) in {Access.EVENT_KEY, Access.SIGNATURE}:
+        well: Well = request.app.state.well
+        well.metrics.event_received(result_of(error), getattr(request.state, "offered", 1))
 
 
 async def _not_as_described(_request: Request, error: Exception) -> Response:
@@ -112,6 +110,7 @@ async def _not_as_described(_request: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    _count(request, error)
     status, detail = cast("HTTPException", error).status_code, cast("HTTPException", error).detail
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = _methods(request)

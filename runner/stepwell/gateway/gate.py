@@ -14,20 +14,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stepwell.gateway.access import is_own_host
 from stepwell.gateway.answers import UNEXPECTED, plain_problem, retry_later
 from stepwell.gateway.places import TOO_MANY, Places
+from stepwell.metrics import Metrics
 from stepwell.settings import GatewaySettings
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 PROBES = frozenset({"/health", "/ready", "/metrics"})
 """They hold no place: when there is none left, somebody has to see it."""
 
+TAKE_EVENTS = ("/e/", "/hooks/")
+
 
 class Gate:
     """An ASGI application around the gateway's. It refuses before any route is looked at."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, places: Places) -> None:
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, places: Places, metrics: Metrics) -> None:
         self.app = app
         self.settings = settings
         self.places = places
+        self.metrics = metrics
         self._log = structlog.get_logger("stepwell.gateway")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +51,8 @@ class Gate:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if scope["path"] not in PROBES and self.places.are_full:
+            if scope["method"] == "POST" and scope["path"].startswith(TAKE_EVENTS):
+                self.metrics.event_received("unavailable")
             return plain_problem(503, TOO_MANY, retry_later())
         if not self.settings.is_guarded and not is_own_host(host):
             return plain_problem(

@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from typing import Any, cast
+from typing import cast
 
 from fastapi import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from stepwell.errors import SpecError
 from stepwell.gateway.access import Caller, Kind, NotAdmittedError
 from stepwell.gateway.body import parse_json, read_body
 from stepwell.gateway.doorkeeper import Doorkeeper
-from stepwell.gateway.ingest import take
+from stepwell.gateway.ingest import Given, take
 from stepwell.gateway.parts import OneWell
 from stepwell.store.access import KeyRow
 
@@ -35,16 +35,18 @@ async def receive_hook(key_id: str, request: Request, well: OneWell) -> Response
     row = await doorkeeper.stored.webhook(key_id)
     hook_id, timestamp = request.headers.get("webhook-id", ""), request.headers.get("webhook-timestamp", "")
     signatures = request.headers.get("webhook-signature", "")
-    # Who knows no webhook's id, or has nothing that could be its signature, has no body read.
-    may_be = row is not None and "v1," in signatures and _is_fresh(timestamp, well.clock.now() // 1_000_000)
-    body = await read_body(request, "webhook", values.MAX_EVENT) if may_be else b""
-    if row is None or not may_be or not is_signed(row.proof, (hook_id, timestamp, signatures), body):
-        well.metrics.event_received("unauthorized")
-        raise NotAdmittedError(401, "the webhook's signature, id or timestamp is not right, or there is no such webhook")
-    payload = parse_json(body, "webhook")
-    caller = Caller(f"webhook:{row.name}/{row.key_id}", Kind.WEBHOOK, row.events)
-    event: dict[str, Any] = {"id": f"{row.key_id}-{hook_id}", "name": _name(row, payload), "data": payload}
-    return await take(well, caller, event, request.app.state.rates)
+    if row is None or "v1," not in signatures or not _is_fresh(timestamp, well.clock.now() // 1_000_000):
+        # Who knows no webhook's id, or has nothing that could be its signature, has no body read.
+        raise _forged()
+
+    async def read() -> object:
+        body = await read_body(request, "webhook", values.MAX_EVENT)
+        if not is_signed(row.proof, (hook_id, timestamp, signatures), body):
+            raise _forged()
+        payload = parse_json(body, "webhook")
+        return {"id": f"{row.key_id}-{hook_id}", "name": _name(row, payload), "data": payload}
+
+    return await take(request, Caller(f"webhook:{row.name}/{row.key_id}", Kind.WEBHOOK, row.events), Given(read))
 
 
 def is_signed(secret: bytes, headers: tuple[str, str, str], body: bytes) -> bool:
@@ -63,6 +65,10 @@ def is_signed(secret: bytes, headers: tuple[str, str, str], body: bytes) -> bool
             given = b""
         found |= hmac.compare_digest(given, wanted)
     return found
+
+
+def _forged() -> NotAdmittedError:
+    return NotAdmittedError(401, "the webhook's signature, id or timestamp is not right, or there is no such webhook")
 
 
 def _is_fresh(timestamp: str, now: int) -> bool:

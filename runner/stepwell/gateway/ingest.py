@@ -1,7 +1,7 @@
 """`POST /e/{key}`: events in. A 2xx means that every event of the request is committed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, cast
@@ -14,16 +14,16 @@ from stepwell import values
 from stepwell.engine.events import NewEvent, make_fact, parse_event, refuse_ours, traceparent_of
 from stepwell.engine.well import Receipt, Well
 from stepwell.errors import SpecError, StepwellError, StoreError, TooLarge, ValueRefused
-from stepwell.gateway.access import Caller
+from stepwell.gateway.access import Caller, NotAdmittedError
 from stepwell.gateway.answers import EventConflict, Forbidden, json_response, refusal
 from stepwell.gateway.audit import Audit, Books
 from stepwell.gateway.body import read_json
-from stepwell.gateway.parts import OneWell
 from stepwell.gateway.rates import Rates
 from stepwell.ids import Ids
 from stepwell.store.records import EventFate
 
 FATES = {EventFate.ACCEPTED: "accepted", EventFate.DUPLICATE: "duplicate", EventFate.CONFLICT: "conflict"}
+ANSWERED = {429: "limited", 503: "unavailable"}
 REFUSED = frozenset({"invalid", "conflict", "forbidden"})
 SHOWN_NAMES = 10
 THROWAWAY = Ids()
@@ -46,7 +46,7 @@ class Offered:
         return "forbidden" if isinstance(self.fault, Forbidden) else "invalid"
 
 
-async def ingest(key: str, request: Request, well: OneWell, audit: Books) -> Response:
+async def ingest(key: str, request: Request, audit: Books) -> Response:
     """Accept one event or a list of events.
 
     200: every event is stored (`accepted`, or a `duplicate` of one stored before). In a batch each event is judged alone: what is
@@ -56,33 +56,34 @@ async def ingest(key: str, request: Request, well: OneWell, audit: Books) -> Res
     number of times.
     """
     del key  # looked at by the route's access
-    return await take(well, audit.caller, _Body(request), request.app.state.rates, audit)
+
+    async def read() -> object:
+        return await read_json(request, "request of events", values.MAX_EVENT, values.MAX_BATCH)
+
+    return await take(request, audit.caller, Given(read, traceparent_of(request.headers.get("traceparent"))), audit)
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
-    """A body that is still to be read."""
+class Given:
+    """What is sent, still to be read: one event or a list. `traceparent`: the sender's span, for events that name none."""
 
-    request: Request
-
-    @property
-    def traceparent(self) -> str | None:
-        """The sender's span, for events that name none."""
-        return traceparent_of(self.request.headers.get("traceparent"))
-
-    async def read(self) -> object:
-        """What was sent."""
-        return await read_json(self.request, "request of events", values.MAX_EVENT, values.MAX_BATCH)
+    read: Callable[[], Awaitable[object]]
+    traceparent: str | None = None
 
 
-async def take(well: Well, caller: Caller, given: object, rates: Rates, audit: Audit | None = None) -> Response:
-    """Take in what a caller sends, one event or a list, and tell the fate of each. What may do more than send is audited."""
+async def take(request: Request, caller: Caller, given: Given, audit: Audit | None = None) -> Response:
+    """Take in what a caller sends, and tell the fate of each event. What may do more than send is audited.
+
+    Each event that was judged is counted here; what is raised counts where the answer to it is made (`app`).
+    """
+    well: Well = request.app.state.well
     began = well.clock.now()
     result = "invalid"
     try:
-        body = await given.read() if isinstance(given, _Body) else given
-        offered = _judge(body, caller, given.traceparent if isinstance(given, _Body) else None)
-        _limit(rates, caller, len(offered), well.clock.now())
+        body = await given.read()
+        offered = _judge(body, caller, given.traceparent)
+        request.state.offered = len(offered)
+        _limit(request.app.state.rates, caller, len(offered), well.clock.now())
         if audit is not None and caller.is_privileged:
             names = sorted({one.event.name for one in offered if one.event is not None})
             await audit.note("send", "events", count=len(offered), names=names[:SHOWN_NAMES])
@@ -91,9 +92,8 @@ async def take(well: Well, caller: Caller, given: object, rates: Rates, audit: A
             well.metrics.event_received(_result(one))
         response = _answer(offered, alone=not isinstance(body, list))
         result = "accepted" if response.status_code == 200 else _result(_worst(offered))
-    except (StepwellError, HTTPException) as error:
-        result = _result_of(error)
-        well.metrics.event_received(result)
+    except (StepwellError, HTTPException, NotAdmittedError) as error:
+        result = result_of(error)
         raise
     finally:
         well.metrics.ingested(result, (well.clock.now() - began) / 1_000_000)
@@ -107,10 +107,14 @@ def _limit(rates: Rates, caller: Caller, events: int, now: int) -> None:
         raise HTTPException(429, detail, {"Retry-After": str(math.ceil(seconds))})
 
 
-def _result_of(error: Exception) -> str:
-    if isinstance(error, HTTPException):
-        return "limited" if error.status_code == HTTPStatus.TOO_MANY_REQUESTS else "invalid"
-    return "too_large" if isinstance(error, TooLarge) else "unavailable" if isinstance(error, StoreError) else "invalid"
+def result_of(error: Exception) -> str:
+    """What an error makes of the events that it keeps out, in the words of `stepwell_events_received_total`."""
+    if isinstance(error, TooLarge | StoreError):
+        return "too_large" if isinstance(error, TooLarge) else "unavailable"
+    status = error.status if isinstance(error, NotAdmittedError) else getattr(error, "status_code", HTTPStatus.BAD_REQUEST)
+    if status in ANSWERED:
+        return ANSWERED[status]
+    return "unauthorized" if isinstance(error, NotAdmittedError) else "invalid"
 
 
 def _judge(body: object, caller: Caller, traceparent: str | None) -> list[Offered]:

@@ -84,9 +84,9 @@ class Metrics:
 
     # --- the process's own ---
 
-    def event_received(self, result: str) -> None:
-        """Count an offered event by what became of it."""
-        self.shelf.count(names.EVENTS_RECEIVED, result).value += 1
+    def event_received(self, result: str, count: int = 1) -> None:
+        """Count offered events by what became of them."""
+        self.shelf.count(names.EVENTS_RECEIVED, result).value += count
 
     def ingested(self, result: str, seconds: float) -> None:
         """Time of one request that offered events."""
