@@ -1,6 +1,6 @@
 """Apply what the builders state, where the world differs from it; delete what nobody needs."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import structlog
 
@@ -26,7 +26,7 @@ from stepwell_operator.reviewers import Reviewers
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import Owners
 from stepwell_operator.target import PoolSpec
-from stepwell_operator.world import Child, Place, Seen, World, read_child
+from stepwell_operator.world import Child, Key, Place, Seen, World, read_child
 
 _Mark = tuple[int, str, tuple[str, ...]]
 """The version of a child; the seal and the owners of the document that it was compared with."""
@@ -126,6 +126,21 @@ class Children:
         """Delete a well's gateway."""
         await self._delete(namespace, named(GATEWAY, store), GATEWAY_KINDS)
         await self._reviewers.remove(namespace, named(GATEWAY, store))
+
+    async def tidy_reviewers(self, used: Collection[Key]) -> None:
+        """Let gateways ask no more that went unseen; `used` are the wells in use, by namespace and store.
+
+        Only those that are named as ours are, in namespaces that are watched here, go; and none that is there still.
+        """
+        accounts = {(namespace, named(GATEWAY, store)) for namespace, store in used}
+        watched = self._settings.namespaces
+
+        def wanted(namespace: str, account: str) -> bool:
+            ours = account == GATEWAY or account.startswith(f"{GATEWAY}-")
+            there = (SERVICE_ACCOUNT.kind, namespace, account) in self._world.children
+            return not ours or there or (namespace, account) in accounts or (bool(watched) and namespace not in watched)
+
+        await self._reviewers.keep(wanted)
 
     async def _ensure(self, documents: Iterable[Document], *, any_owners: bool = False) -> str | None:
         refused: str | None = None

@@ -137,6 +137,7 @@ class Leaving:
         reconciler.metrics.forget(key)
         reconciler.settled(Item("function", namespace, name))
         for pool in pools:
+            reconciler.settled(Item("pool", namespace, pool))  # who is left in it says anew what is wanted
             reconciler.pool(namespace, pool)
         for facts in reconciler.wells.of(namespace):
             if not reconciler.put_off(Item("well", namespace, facts.store), OWNERS_PATIENCE):

@@ -70,6 +70,10 @@ class Reconciler:
         for name in self._members(namespace, pool):
             self.function((namespace, name), after)
 
+    def reviewers(self) -> None:
+        """Look again at whose gateways may ask about tokens."""
+        self.queue.add(Item("reviewers", "", ""))
+
     async def work(self, item: Item) -> float | None:
         """Reconcile one item; the seconds after which to look again, if need be."""
         began = self.clock()
@@ -78,6 +82,8 @@ class Reconciler:
             try:
                 if item.kind == "well":
                     return await self._reconcile_well(item.namespace, item.name)
+                if item.kind == "reviewers":
+                    return await self.children.tidy_reviewers(self.wells_named())
                 return await self._reconcile_function(item.namespace, item.name)
             except Exception as error:
                 # Tried again with a pause that grows: a server that goes on refusing is not to be hammered.
@@ -311,6 +317,10 @@ class Reconciler:
             if self.targets.store_of(seen) == store and (not seen.deleting or drains(seen))
         ]
         return sorted(found, key=lambda seen: (seen.created, seen.name))
+
+    def wells_named(self) -> set[Key]:
+        """The wells of all functions that are there, by namespace and store."""
+        return {(seen.namespace, self.targets.store_of(seen)) for seen in self.world.functions.values()}
 
     async def _reconcile_well(self, namespace: str, store: str) -> float | None:
         users = self.users(namespace, store)

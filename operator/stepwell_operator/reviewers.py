@@ -11,8 +11,10 @@ from collections.abc import Callable
 import structlog
 
 from stepwell_operator.cluster import CLUSTER_ROLE_BINDING, Cluster, ClusterError, Conflict, Document
-from stepwell_operator.world import listed
+from stepwell_operator.world import Key, listed
 
+Change = Callable[[set[Key]], set[Key]]
+"""From the ServiceAccounts that may ask to those that are to."""
 READ_AGAIN = 60.0
 """Seconds after which the binding is read again: somebody else may have changed it."""
 
@@ -32,33 +34,39 @@ class Reviewers:
     async def add(self, namespace: str, account: str) -> None:
         """Let this ServiceAccount ask."""
         if self._binding and ((namespace, account) not in self._known or self._clock() - self._read > READ_AGAIN):
-            await self._change({(namespace, account)}, set())
+            await self._change(lambda there: there | {(namespace, account)})
 
     async def remove(self, namespace: str, account: str) -> None:
         """Let it ask no more."""
         if self._binding:
-            await self._change(set(), {(namespace, account)})
+            await self._change(lambda there: there - {(namespace, account)})
 
-    async def _change(self, more: set[tuple[str, str]], fewer: set[tuple[str, str]]) -> None:
+    async def keep(self, wanted: Callable[[str, str], bool]) -> None:
+        """Let those ServiceAccounts ask no more that aren't wanted, given their namespaces and names."""
+        if self._binding:
+            await self._change(lambda there: {one for one in there if wanted(*one)})
+
+    async def _change(self, change: Change) -> None:
         async with self._turn:
             try:
-                await self._write(more, fewer)
+                await self._write(change)
             except Conflict:
                 raise  # whoever reconciles comes again
             except ClusterError as error:
                 self._log.warning("gateways can't be let ask about tokens", binding=self._binding, error=str(error))
 
-    async def _write(self, more: set[tuple[str, str]], fewer: set[tuple[str, str]]) -> None:
+    async def _write(self, change: Change) -> None:
         document = await self._cluster.get(CLUSTER_ROLE_BINDING, None, self._binding)
         if document is None:
             self._log.warning("there is no ClusterRoleBinding for gateways that ask about tokens", binding=self._binding)
             return
-        there = {(str(one.get("namespace")), str(one.get("name"))) for one in listed(document.get("subjects"))}
-        wanted = (there | more) - fewer
+        subjects = listed(document.get("subjects"))
+        others = [one for one in subjects if one.get("kind") != "ServiceAccount"]  # whoever put a person there meant it
+        there = {(str(one.get("namespace")), str(one.get("name"))) for one in subjects if one not in others}
+        wanted = change(there)
         if wanted != there:
-            await self._cluster.replace(
-                CLUSTER_ROLE_BINDING, "", self._binding, {**document, "subjects": [_subject(*one) for one in sorted(wanted)]}
-            )
+            new = {**document, "subjects": [*others, *(_subject(*one) for one in sorted(wanted))]}
+            await self._cluster.replace(CLUSTER_ROLE_BINDING, "", self._binding, new)
         self._known, self._read = wanted, self._clock()
 
 

@@ -66,9 +66,8 @@ class Rounds:
         count = max(1, len(self._reconciler.world.functions))
         for place, key in enumerate(list(self._reconciler.world.functions)):
             self._reconciler.function(key, spread * place / count)
-        wells = {
-            (seen.namespace, self._reconciler.targets.store_of(seen)) for seen in self._reconciler.world.functions.values()
-        } | set(self._reconciler.wells.known())
+        self._reconciler.reviewers()
+        wells = self._reconciler.wells_named() | set(self._reconciler.wells.known())
         for namespace, store in wells:
             self._reconciler.well(namespace, store)
             self._reconciler.leaving.look_for_orphans(self._reconciler.wells.facts(namespace, store))

@@ -15,7 +15,7 @@ LONGEST_PAUSE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to work on: a `function` by its name, or a `well` by its store's name. A `pool` settles alone."""
+    """What to work on: a `function` by its name, a `well` by its store's; `reviewers` are one. A `pool` only settles."""
 
     kind: str
     namespace: str

@@ -20,6 +20,8 @@ from stepwell_operator.metrics import OperatorMetrics
 from stepwell_operator.names import FINALIZER
 from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.settings import Settings
+from stepwell_operator.target import Target
+from stepwell_operator.workqueue import Item
 from stepwell_operator.world import Seen
 
 KEY = ("shop", "default")
@@ -147,3 +149,16 @@ async def test_another_well_holds_it_only_with_its_rows(one: Drained) -> None:
     other.functions = {}
     assert await one.going(LONG) is None
     assert one.cluster.finalizers == ["example.com/other"]
+
+
+async def test_of_a_function_that_is_gone_nothing_stays(one: Drained) -> None:
+    """What was put off for its pool is put off no more: a pool of that name, should it come again, has its time from then on."""
+    target = await one.reconciler.targets.get(one.seen)
+    assert isinstance(target, Target)
+    pool = Item("pool", "shop", target.pool_id)
+    one.reconciler.clock = lambda: 0.0
+    assert one.reconciler.put_off(pool, 2.0)
+    one.reconciler.clock = lambda: 10.0
+    one.reconciler.world.forget(one.seen.key, one.reconciler.world.functions)
+    await one.reconciler.leaving.gone(*one.seen.key)
+    assert one.reconciler.put_off(pool, 2.0)
