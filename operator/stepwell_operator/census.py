@@ -168,7 +168,9 @@ class Census:
         """Read what the watch has not told in time."""
         known = dict(self._known(kind))
         now, missed = self.clock(), self._missed[kind.plural]
-        missed.intersection_update(there)  # of what is gone a watch that is well may have nothing to tell
+        # Of what is gone a watch that is well may have nothing to tell.
+        missed.intersection_update(there)
+        self._behind = {place: one for place, one in self._behind.items() if place[0] != kind.plural or place[1:] in there}
         for key, (_uid, version) in there.items():
             place = (kind.plural, *key)
             if known.get(key, -1) >= version:

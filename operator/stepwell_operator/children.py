@@ -17,7 +17,7 @@ from stepwell_operator.cluster import (
     Refused,
     kind_of,
 )
-from stepwell_operator.drift import is_as_stated
+from stepwell_operator.drift import is_as_stated, undoing
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.names import APPLIED, GATEWAY
 from stepwell_operator.resources.gateway import GatewaySpec, gateway_objects, named
@@ -26,7 +26,7 @@ from stepwell_operator.reviewers import Reviewers
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import Owners
 from stepwell_operator.target import PoolSpec
-from stepwell_operator.world import Child, Key, Place, Seen, World, read_child
+from stepwell_operator.world import Child, Key, Place, Seen, World, read_child, rest_of
 
 _Mark = tuple[int, str, tuple[str, ...]]
 """The version of a child; the seal and the owners of the document that it was compared with."""
@@ -155,6 +155,9 @@ class Children:
                     if not any_owners:
                         self._settled[place] = _mark(child, document)
                     continue
+                if child.kind == CONFIG_MAP.kind and child.rest != rest_of(document):
+                    # The code of a pool is immutable, and so would somebody else's in its place be.
+                    await self._delete(metadata["namespace"], metadata["name"], (CONFIG_MAP,))
             try:
                 await self._apply(document, place)
             except Refused as error:
@@ -164,8 +167,10 @@ class Children:
     async def _apply(self, document: Document, place: Place) -> None:
         made = await self._cluster.apply(document)
         if not is_as_stated(read_child(made), document) and "spec" in document:
-            # What somebody else added to our lists is theirs under server-side apply: a merge patch replaces lists whole.
-            made = await self._cluster.merge(kind_of(document), place[1], place[2], {"spec": document["spec"]})
+            # What somebody added to our lists and selectors is theirs under server-side apply: a merge patch takes it out.
+            made = await self._cluster.merge(
+                kind_of(document), place[1], place[2], {"spec": undoing(made["spec"], document["spec"])}
+            )
         self._world.see_child(made)
         self._settled[place] = _mark(read_child(made), document)
 

@@ -25,6 +25,7 @@ PAGE = 100
 """Objects a page: a parsed Deployment takes 40 KB, and a page is parsed whole."""
 METADATA_PAGE = 500
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 Document = dict[str, Any]
 
@@ -162,6 +163,14 @@ class Cluster:
             return await self._call("get", kind, "GET", kind.path(namespace, name))
         except NotThere:
             return None
+
+    async def version(self, kind: Kind, namespace: str, name: str) -> str:
+        """What differs whenever an object does, without its content; empty if it isn't there."""
+        try:
+            found = await self._call("get", kind, "GET", kind.path(namespace, name), accept=METADATA_OF_ONE)
+        except NotThere:
+            return ""
+        return f"{found['metadata']['uid']}/{found['metadata']['resourceVersion']}"
 
     async def metadata(self, kind: Kind, namespace: str | None, selector: str | None = None) -> AsyncIterator[Document]:
         """The metadata of every object of a kind, in pages, at the newest version the server has at hand."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 import orjson
 
 from stepwell_operator.names import APPLIED
-from stepwell_operator.world import Child
+from stepwell_operator.world import Child, rest_of
 
 SUFFIXES = {
     "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(1000),
@@ -29,8 +29,26 @@ def is_as_stated(child: Child, document: Mapping[str, Any], *, any_owners: bool 
         child.applied == metadata["annotations"][APPLIED]
         and (any_owners or child.owners == owners)
         and _covers(child.labels, metadata["labels"])
+        and child.rest == rest_of(document)
         and ("spec" not in document or _covers(orjson.loads(child.spec or b"{}"), document["spec"]))
     )
+
+
+def undoing(there: Any, stated: Any, path: tuple[str, ...] = ()) -> Any:
+    """A JSON merge patch by which what is there becomes what is stated; defaults of the API server stay."""
+    if not isinstance(stated, Mapping) or not isinstance(there, Mapping):
+        return cast("Any", stated)
+    wanted, found = cast("Mapping[str, Any]", stated), cast("Mapping[str, Any]", there)
+    more = {name: None for name in found if name not in wanted} if _is_whole(path) else {}
+    return {name: undoing(found.get(name), value, (*path, name)) for name, value in wanted.items()} | more
+
+
+WHOLE = {"limits", "requests", "nodeSelector", "selector", "podSelector", "matchLabels"}
+
+
+def _is_whole(path: tuple[str, ...]) -> bool:
+    """Whether a map here means something else with one key more: other nodes, no pod."""
+    return bool(path) and path[-1] in WHOLE
 
 
 def _covers(there: Any, stated: Any, path: tuple[str, ...] = ()) -> bool:  # noqa: PLR0911 - a case a line
@@ -38,7 +56,7 @@ def _covers(there: Any, stated: Any, path: tuple[str, ...] = ()) -> bool:  # noq
         if not isinstance(there, Mapping):
             return not stated and there is None
         found = cast("Mapping[str, Any]", there)
-        if path[-1:] in {("limits",), ("requests",), ("nodeSelector",)} and set(found) != set(cast("Mapping[str, Any]", stated)):
+        if _is_whole(path) and set(found) != set(cast("Mapping[str, Any]", stated)):
             return False
         return all(_covers(found.get(name), value, (*path, name)) for name, value in cast("Mapping[str, Any]", stated).items())
     if isinstance(stated, Sequence) and not isinstance(stated, str):

@@ -149,7 +149,7 @@ class Operator:
             reconciler.queue.run(),
             reconciler.events.run(),
             rounds.look_round(),
-            rounds.maps_round(),
+            rounds.unwatched_round(),
             rounds.resync_round(),
             census.run(self.settings.census_seconds),
             self._hear(census, stop),

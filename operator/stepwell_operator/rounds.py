@@ -8,6 +8,7 @@ from stepwell_operator.cluster import ClusterError
 from stepwell_operator.facts import name_of
 from stepwell_operator.maps import PACE
 from stepwell_operator.reconcile import Reconciler
+from stepwell_operator.well_secrets import WellSecrets
 from stepwell_operator.workqueue import Item
 
 
@@ -16,6 +17,7 @@ class Rounds:
 
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
+        self._secrets = WellSecrets(reconciler.cluster)
         self._log = structlog.get_logger("stepwell.operator")
 
     async def look_round(self) -> None:
@@ -44,15 +46,24 @@ class Rounds:
         if not facts.ready:
             self._reconciler.look_at(self._reconciler.users(namespace, store))
 
-    async def maps_round(self) -> None:
-        """Every few seconds: look at the functions whose source is a ConfigMap that was edited."""
+    async def unwatched_round(self) -> None:
+        """Every few seconds: look at what depends on objects of which no watch tells, if they changed."""
         while True:
             await asyncio.sleep(PACE)
-            try:
-                for key in await self._reconciler.targets.look_at_maps():
-                    self._reconciler.function(key)
-            except ClusterError as error:
-                self._log.warning("the ConfigMaps of sources could not be listed", error=str(error))
+            for look in (self._look_at_maps, self._look_at_secrets):
+                try:
+                    await look()
+                except ClusterError as error:
+                    self._log.warning("ConfigMaps of sources and Secrets of wells could not be looked at", error=str(error))
+
+    async def _look_at_maps(self) -> None:
+        for key in await self._reconciler.targets.look_at_maps():
+            self._reconciler.function(key)
+
+    async def _look_at_secrets(self) -> None:
+        wells = self._reconciler.wells
+        for key in await self._secrets.look(one for one in wells.known() if wells.facts(*one).secret):
+            self._reconciler.well(*key)
 
     async def resync_round(self) -> None:
         """Every ten minutes: walk everything, spread over a minute, and take out of the wells whose objects are gone."""

@@ -4,13 +4,13 @@ Nothing is decided here. Big parts (specs) are kept as JSON bytes, so that ten t
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import orjson
 
-from stepwell_operator.names import APPLIED, GROUP, PAUSE, PAUSED_BY, POOL_ID
+from stepwell_operator.names import APPLIED, GROUP, PAUSE, PAUSED_BY, POOL_ID, digest
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -88,6 +88,8 @@ class Child:
     deleting: bool
     stuck: str = ""
     """The message of `Progressing=False`, if the rollout is stuck."""
+    rest: str = ""
+    """A hash of what is stated beside `spec`."""
 
     @property
     def settled(self) -> bool:
@@ -282,7 +284,17 @@ def read_child(document: dict[str, Any]) -> Child:
         _packed(spec) if spec else b"",
         bool(metadata.get("deletionTimestamp")),
         str(progressing.get("message") or "") if progressing.get("status") == "False" else "",
+        rest_of(document),
     )
+
+
+BESIDE_SPEC = {"ConfigMap": ("data", "binaryData", "immutable"), "ServiceAccount": ("automountServiceAccountToken",)}
+
+
+def rest_of(document: Mapping[str, Any]) -> str:
+    """A hash of what a document states beside `spec`: other than a spec, this the API server leaves as it is."""
+    names = BESIDE_SPEC.get(document["kind"], ())
+    return digest([document.get(name) for name in names]) if names else ""
 
 
 def pool_of(document: dict[str, Any]) -> str | None:

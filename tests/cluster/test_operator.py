@@ -461,38 +461,6 @@ def test_a_function_that_the_store_did_not_take_is_tried_again(place: Place, pos
     assert {row.function_id for row in registry(place).functions} == {"one", "two"}
 
 
-def test_hand_edits_are_put_right(place: Place) -> None:
-    """Children that were edited or deleted by hand are as a fresh create would make them, within ten seconds."""
-    place.apply(function("one"))
-    place.ready("one")
-    [(name, before)] = place.runners().items()
-    path = f"/apis/apps/v1/namespaces/{place.namespace}/deployments/{name}"
-    api = place.api
-    api.kubectl("-n", place.namespace, "set", "env", f"deploy/{name}", "EVIL=1")
-    api.patch(path, {"spec": {"replicas": 5}})
-    eventually(lambda: _spec(api.get(path)) == _spec(before))
-    api.patch(path, {"metadata": {"labels": {"stepwell.dev/pool": None}, "ownerReferences": []}})
-    eventually(lambda: api.get(path)["metadata"]["labels"] == before["metadata"]["labels"])
-    eventually(lambda: api.get(path)["metadata"].get("ownerReferences") == before["metadata"]["ownerReferences"])
-    for gone in (
-        path,
-        f"/api/v1/namespaces/{place.namespace}/configmaps/{name}-code",
-        f"/api/v1/namespaces/{place.namespace}/services/stepwell-gateway",
-        f"/apis/apps/v1/namespaces/{place.namespace}/deployments/stepwell-gateway",
-        f"/api/v1/namespaces/{place.namespace}/serviceaccounts/stepwell-gateway",
-    ):
-        uid = api.get(gone)["metadata"]["uid"]
-        api.delete(gone)
-        eventually(lambda gone=gone, uid=uid: (found := api.find(gone)) and found["metadata"]["uid"] != uid)
-    eventually(lambda: _spec(api.get(path)) == _spec(before))
-
-
-def _spec(deployment: dict[str, object]) -> object:
-    spec = json.loads(json.dumps(deployment["spec"]))
-    spec["template"]["metadata"].pop("creationTimestamp", None)
-    return spec
-
-
 def test_a_namespace_goes_at_once(place: Place) -> None:
     """Deleting a namespace with functions in it hangs on nothing of ours."""
     place.apply(function("one"))

@@ -21,6 +21,10 @@ class Server(Cluster):
         self.asked.append((kind.kind, namespace or "", name))
         return self.there.get((kind.kind, namespace or "", name))
 
+    async def version(self, kind: Kind, namespace: str, name: str) -> str:
+        found = await self.get(kind, namespace, name)
+        return f"{found['metadata']['uid']}/{found['metadata']['resourceVersion']}" if found is not None else ""
+
     async def metadata(self, kind: Kind, namespace: str | None, selector: str | None = None) -> AsyncIterator[Document]:
         del selector
         self.listed.append((kind.kind, namespace))

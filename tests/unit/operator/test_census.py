@@ -167,3 +167,16 @@ async def test_a_watch_of_pods_has_nothing_to_tell_of_those_that_are_gone(census
         clock.now += 100
         await census.compare()
     assert census.deaf() == []
+
+
+async def test_nothing_is_behind_of_what_is_gone(census: Census, server: Server, clock: Clock) -> None:
+    """A change that was not told of an object that is gone is nothing that a watch still owes: it is heard again at its next word."""
+    hear_object(census, FUNCTION, event("ADDED", 100))
+    server.put(FUNCTION, document(101))
+    await census.compare()
+    hear_object(census, FUNCTION, event("DELETED", 102))
+    server.there.clear()
+    await census.compare()
+    clock.now += 60
+    hear_object(census, FUNCTION, event("ADDED", 103, "new"))
+    assert census.ages()["durablefunctions"] == 0

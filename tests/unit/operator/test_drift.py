@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from unit.operator.observations import child_of, target_at
 
-from stepwell_operator.drift import is_as_stated
+from stepwell_operator.drift import is_as_stated, undoing
 from stepwell_operator.names import APPLIED
+from stepwell_operator.resources.gateway import GatewaySpec, gateway_objects
 from stepwell_operator.resources.pool import Around, pool_objects
 from stepwell_operator.world import Child, read_child
 
@@ -163,3 +164,45 @@ def test_a_child_without_a_spec_is_as_stated_by_its_seal() -> None:
     made = next(one for one in pool_objects(TARGET.pool, AROUND, OWNERS, 1) if one["kind"] == "ConfigMap")
     assert is_as_stated(seen(made), made)
     assert not is_as_stated(child_of("x"), made)
+
+
+BESIDE = [
+    next(one for one in pool_objects(TARGET.pool, AROUND, OWNERS, 2) if one["kind"] == "ConfigMap"),
+    next(
+        one
+        for one in gateway_objects(GatewaySpec("shop", "default", "d", "i", "Always", 1, network_policy=False), OWNERS)
+        if one["kind"] == "ServiceAccount"
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("document", "edit", "same"),
+    [
+        (BESIDE[0], {}, True),
+        (BESIDE[0], {"data": {"code.py": "evil()"}}, False),
+        (BESIDE[0], {"data": {**BESIDE[0]["data"], "more.py": ""}}, False),
+        (BESIDE[0], {"binaryData": {"more.py": "AA=="}}, False),
+        (BESIDE[0], {"immutable": None}, False),
+        (BESIDE[1], {}, True),
+        (BESIDE[1], {"automountServiceAccountToken": True}, False),
+        (BESIDE[1], {"automountServiceAccountToken": None}, False),
+        (BESIDE[1], {"imagePullSecrets": [{"name": "registry"}]}, True),
+    ],
+)
+def test_what_is_stated_beside_a_spec_is_compared_too(document: dict[str, Any], edit: dict[str, Any], same: bool) -> None:
+    """Another token, other code: what a spec has no part in. What others add to a ServiceAccount for its pods is theirs."""
+    assert is_as_stated(seen({**document, **edit}), document) is same
+
+
+def test_a_selector_with_one_label_more_is_undone() -> None:
+    """A Service that selects by one label more reaches no pod: a difference, and the patch takes that label out, and no default."""
+    objects = gateway_objects(GatewaySpec("shop", "default", "d", "i", "Always", 1, network_policy=False), OWNERS)
+    document = next(one for one in objects if one["kind"] == "Service")
+    there = copy.deepcopy(document)
+    there["spec"]["clusterIP"] = "10.0.0.1"
+    assert is_as_stated(seen(there), document)
+    there["spec"]["selector"]["app"] = "other"
+    assert not is_as_stated(seen(there), document)
+    patch = undoing(there["spec"], document["spec"])
+    assert patch == {**document["spec"], "selector": {**document["spec"]["selector"], "app": None}}
