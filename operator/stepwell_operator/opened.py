@@ -15,7 +15,7 @@ WellKey = tuple[str, str]
 
 
 class Opened:
-    """At most `most` stores, unless more are in use at once; those unused for longest go first. `guard` is asked before writes."""
+    """At most `most` stores, unless more are in use at once; those unused for longest go first. `guard`: asked before a write."""
 
     def __init__(self, guard: Callable[[], None], most: int = 20) -> None:
         self._guard = guard
