@@ -1,6 +1,7 @@
 """What is done by the clock: wells are looked at, and everything is walked, whatever was heard."""
 
 import asyncio
+from functools import partial
 
 import structlog
 
@@ -17,7 +18,6 @@ class Rounds:
 
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
-        self._secrets = WellSecrets(reconciler.cluster)
         self._log = structlog.get_logger("stepwell.operator")
 
     async def look_round(self) -> None:
@@ -48,9 +48,10 @@ class Rounds:
 
     async def unwatched_round(self) -> None:
         """Every few seconds: look at what depends on objects of which no watch tells, if they changed."""
+        secrets = WellSecrets(self._reconciler.cluster)
         while True:
             await asyncio.sleep(PACE)
-            for look in (self._look_at_maps, self._look_at_secrets):
+            for look in (self._look_at_maps, partial(self._look_at_secrets, secrets)):
                 try:
                     await look()
                 except ClusterError as error:
@@ -60,9 +61,9 @@ class Rounds:
         for key in await self._reconciler.targets.look_at_maps():
             self._reconciler.function(key)
 
-    async def _look_at_secrets(self) -> None:
+    async def _look_at_secrets(self, secrets: WellSecrets) -> None:
         wells = self._reconciler.wells
-        for key in await self._secrets.look(one for one in wells.known() if wells.facts(*one).secret):
+        for key in await secrets.look(one for one in wells.known() if wells.facts(*one).secret):
             self._reconciler.well(*key)
 
     async def resync_round(self) -> None:
