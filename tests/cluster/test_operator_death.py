@@ -10,7 +10,7 @@ from cluster.harness.api import Api
 from cluster.harness.control_plane import ControlPlane
 from cluster.harness.faults import Seen, Side, Which, writes
 from cluster.harness.proxy import FaultProxy
-from cluster.operation import Installed, Kubelet, OperatorProcess, Place, eventually, function
+from cluster.operation import Installed, Kubelet, OperatorProcess, Place, end_runs, eventually, function, left
 
 pytestmark = [pytest.mark.cluster]
 OTHER = "async def main(ctx):\n    return 2\n"
@@ -215,3 +215,44 @@ def test_a_paused_leader_is_harmless(
     finally:
         first.kill()
         second.kill()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_it_may_die_at_each_write_of_a_drained_deletion(
+    api: Api, control_plane: ControlPlane, installed: Installed, kubelet: Kubelet
+) -> None:
+    """Killed before or after any write of a deletion with Drain, the next operator waits for the run too, and leaves nothing."""
+    del kubelet
+    with FaultProxy(control_plane) as proxy:
+        operator = installed.operator(proxy.server, **QUICK)
+        for side in (Side.BEFORE, Side.AFTER):
+            number = 1
+            while drain(api, proxy, operator, number, side):
+                number += 1
+            assert number > 1, "nothing was written"
+
+
+def drain(api: Api, proxy: FaultProxy, operator: OperatorProcess, number: int, side: Side) -> bool:
+    """One deletion with a run in flight; whether there was a write at which the operator died."""
+    place = Place(api, api.make_namespace())
+    here = f"/namespaces/{place.namespace}/"
+    operator.start()
+    try:
+        place.apply(function("one", deletionPolicy="Drain"))
+        place.ready("one")
+        run_id, dsn = place.start_run("one"), place.dsn()
+        stop = proxy.hold(side, Which(lambda seen: counted(seen) and here in seen.path, at=number))
+        with Dying(operator, stop):
+            place.delete("one")
+            eventually(lambda: left(dsn, run_id) == ("queued", []))
+            assert place.read("one")["metadata"]["finalizers"] == ["stepwell.dev/drain"]
+            end_runs(place, "one")
+            place.api.wait_gone(place.path("one"), 60)
+            eventually(lambda: children(place) == {})
+        return bool(stop.reached)
+    finally:
+        operator.stop()
+        operator.forget_lease()
+        proxy.clear()
+        api.delete(f"/api/v1/namespaces/{place.namespace}")

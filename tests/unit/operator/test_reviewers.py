@@ -28,6 +28,9 @@ class Binding:
         self.down = False
         self.writes = 0
 
+    def to_write(self) -> None:
+        """Whoever asks leads."""
+
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Document:
         del namespace, name
         assert kind is CLUSTER_ROLE_BINDING

@@ -38,7 +38,7 @@ class Wells:
 async def test_a_well_that_can_not_be_looked_at_ends_no_round() -> None:
     """Whatever a look at one well meets, the others are looked at, in this round and in the next."""
     wells = Wells("a", "b", "c", bad="b")
-    reconciler = SimpleNamespace(wells=wells, settings=Settings("sys", "operator-0", look_seconds=0.001))
+    reconciler = SimpleNamespace(wells=wells, cluster=None, settings=Settings("sys", "operator-0", look_seconds=0.001))
     task = asyncio.create_task(Rounds(cast("Any", reconciler)).look_round())
     async with asyncio.timeout(5):
         while len(wells.looked) < 4 and not task.done():
