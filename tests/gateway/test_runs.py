@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 import stepwell
 from stepwell import CancelOn, Context, NonRetriableError
 from stepwell.errors import StoreUnavailable
+from stepwell.gateway import explain
 from stepwell.gateway.routes import ROUTES
 
 
@@ -95,6 +96,19 @@ async def test_an_event_that_doesnt_match_says_why(gateway: Any) -> None:
     }
     why = (await gateway.data(f"/v1/events/{event_id}"))["why"]
     assert why["sentence"] == "started nothing: greet not matched: event.data.adult is false (event.data.adult = false)"
+
+
+async def test_a_function_whose_run_is_past_the_list_is_told_with_it(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many reruns another function's run had: a function that the event started has its run with the event."""
+    monkeypatch.setattr(explain, "MOST_RUNS", 2)
+    await gateway.serve(greet, fails)
+    (event_id,) = (await gateway.send({"name": "user/signup", "data": {"adult": True}})).json()["ids"]
+    run_of = {one["function_id"]: one["run_id"] for one in await gateway.ended(f"/v1/events/{event_id}/runs")}
+    for _ in range(2):
+        await gateway.http.post(f"/v1/runs/{run_of['greet']}/rerun")
+    told = (await gateway.data(f"/v1/events/{event_id}"))["functions"]
+    assert [one["function_id"] for one in told] == ["greet", "greet", "fails"]
+    assert (told[2]["decision"], told[2]["run_id"]) == ("started", run_of["fails"])
 
 
 @stepwell.function(id="gives-up", triggers=[stepwell.on_event("order/created")], cancel_on=[CancelOn("order/cancelled")])

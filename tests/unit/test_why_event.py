@@ -109,6 +109,12 @@ def test_a_suspended_function_says_so() -> None:
     assert (one.decision, one.detail) == ("inactive", "it is suspended or was deleted, and starts no run")
 
 
+def test_a_full_list_claims_no_number() -> None:
+    """Of an event with more runs than are listed it is said that there may be more."""
+    for count, runs in ((199, "199 runs"), (200, "200 runs or more")):
+        assert told([Reaction("f", "started", None, f"R{number}") for number in range(count)], event()) == f"started {runs}: f"
+
+
 def test_an_event_of_the_future_says_when_its_runs_begin() -> None:
     """An event whose time lies ahead has started its runs, and says when they may begin."""
     ts = (NOW + 3600 * SECOND) // 1000

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stepwell.engine.registry import parse
+from stepwell.engine.registry import KnownRegistry, parse
 from stepwell.engine.run import RunStatus
 from stepwell.engine.well import Well
 from stepwell.spec.function import FunctionSpec
@@ -11,6 +11,7 @@ from stepwell.store.registry import HELD, FunctionRow, PauseRow, Registry, Revis
 from stepwell.store.views import FunctionStats, RunFilter, RunnerRow, RunRow, Stats, StoredEvent
 from stepwell.why import (
     ALONE,
+    MOST_RUNS,
     Around,
     FunctionFacts,
     FunctionWhy,
@@ -20,11 +21,11 @@ from stepwell.why import (
     Runners,
     WaitingFor,
     function_why,
+    listening,
     reactions,
     waiting_for,
 )
 
-MOST_RUNS = 200
 MOST_EXPLAINED = 20
 NO_RUNS = FunctionStats("")
 
@@ -40,14 +41,24 @@ async def explain_run(well: Well, run: RunRow) -> WaitingFor | None:
 
 async def explain_event(well: Well, event: StoredEvent) -> list[Reaction]:
     """What each function did about the event, with the live runs' own answers for the first of them."""
+    registry = parse(await well.store.registry(), well.registry)
     listed = await well.store.runs(RunFilter(event_id=event.id, limit=MOST_RUNS))
+    if len(listed) == MOST_RUNS:
+        listed += await _beyond(well, event, registry, listed)
     runs: list[tuple[RunRow, WaitingFor | None]] = []
     for place, run in enumerate(listed):
         live = await well.store.run(run.run_id) if place < MOST_EXPLAINED and not run.status.is_final else None
         runs.append((live or run, None if live is None else await explain_run(well, live)))
-    registry = parse(await well.store.registry(), well.registry)
     recorded, ended = await well.store.decisions(event.id), await well.store.ended_by(event.id, MOST_RUNS)
     return reactions(event, runs, Recorded(recorded, ended), registry)
+
+
+async def _beyond(well: Well, event: StoredEvent, registry: KnownRegistry, listed: Sequence[RunRow]) -> list[RunRow]:
+    """The newest run of each other function that listens to the event: a full list may be full of others' runs, and of reruns."""
+    told = {run.function_id for run in listed}
+    names = [known.row.function_id for known, _triggers in listening(event, registry) if known.row.function_id not in told]
+    found = [await well.store.runs(RunFilter(function_id=name, event_id=event.id, limit=1)) for name in names]
+    return [run for runs in found for run in runs]
 
 
 async def explain_functions(well: Well, rows: Sequence[FunctionRow], registry: Registry) -> dict[str, FunctionWhy]:

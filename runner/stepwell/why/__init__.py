@@ -5,13 +5,14 @@ pure: the facts come in, nothing is looked up.
 """
 
 from stepwell.why.answer import Paused, Runners, WaitingFor, Why
-from stepwell.why.event import EventWhy, Reaction, Recorded, event_why, reactions
+from stepwell.why.event import MOST_RUNS, EventWhy, Reaction, Recorded, event_why, listening, reactions
 from stepwell.why.function import FunctionFacts, FunctionState, FunctionWhy, Pods, function_why, no_pods
 from stepwell.why.run import ALONE, Around, waiting_for
 from stepwell.why.words import brief, clock_time, pause_sentence, span
 
 __all__ = [
     "ALONE",
+    "MOST_RUNS",
     "Around",
     "EventWhy",
     "FunctionFacts",
@@ -28,6 +29,7 @@ __all__ = [
     "clock_time",
     "event_why",
     "function_why",
+    "listening",
     "no_pods",
     "pause_sentence",
     "reactions",

@@ -5,7 +5,7 @@ event comes in. The event carries the version of the registry that it was matche
 been as it is: where it may have been another one then, that is said.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, cast
@@ -24,6 +24,8 @@ from stepwell.why.words import brief, clock_time, span
 
 STARTED, SKIPPED, NOT_MATCHED, INACTIVE, OTHER_NAME = "started", "skipped", "not matched", "inactive", "other name"
 NEAREST = 10
+MOST_RUNS = 200
+"""How many of an event's runs are listed, the newest first; of those beyond, one for each function that has none among them."""
 ALIKE = 0.6
 LATER = " (as the function is now; it may have been another then)"
 
@@ -72,12 +74,19 @@ def reactions(
     found = [_of_run(run, waiting, document, registry) for run, waiting in runs]
     found += [Reaction(function_id, decision, brief(detail), None) for function_id, decision, detail in recorded.decisions]
     told = {one.function_id for one in found}
-    for known in registry.all:
-        triggers = [one for one in known.spec.triggers if isinstance(one, EventTrigger) and is_for(one, event.name)]
-        if triggers and known.row.function_id not in told:
+    for known, triggers in listening(event, registry):
+        if known.row.function_id not in told:
             found.append(_without_run(known, triggers, document, _later(known, event)))
     found += [_to_run(one) for one in recorded.ended]
     return found or _nearest(event, registry)
+
+
+def listening(event: StoredEvent, registry: KnownRegistry) -> Iterator[tuple[Known, list[EventTrigger]]]:
+    """The functions that listen to the event's name, each with the triggers that do."""
+    for known in registry.all:
+        triggers = [one for one in known.spec.triggers if isinstance(one, EventTrigger) and is_for(one, event.name)]
+        if triggers:
+            yield known, triggers
 
 
 def event_why(event: StoredEvent, found: Sequence[Reaction], now: int) -> EventWhy:
@@ -90,7 +99,7 @@ def event_why(event: StoredEvent, found: Sequence[Reaction], now: int) -> EventW
         names = ", ".join(dict.fromkeys(one.function_id for one in started))
         rest = f"; {len(others)} other" + ("s" if len(others) != 1 else "") + " did not start" if others else ""
         when = f"; they may begin at {clock_time(ahead, now)} (in {span(ahead - now)}), the event's time" if ahead else ""
-        runs = "1 run" if len(started) == 1 else f"{len(started)} runs"
+        runs = "1 run" if len(started) == 1 else f"{len(started)} runs" + (" or more" if len(started) >= MOST_RUNS else "")
         return EventWhy(
             f"started {runs}: {brief(names)}{rest}{when}{ended and f'; {ended}'}",
             event.received,
