@@ -156,12 +156,14 @@ async def test_a_store_is_not_closed_while_it_is_used(open_store: Open, side: An
     opened = Opened(lambda: None, most=1)
     dsn = f"{postgres_dsn}?schema={schema}&application_name=opened"
     there = "select count(*) from pg_stat_activity where application_name = 'opened'"
-    waits = "select count(*) from pg_stat_activity where application_name = 'opened' and wait_event_type = 'Lock'"
-    async with asyncio.timeout(20):
+    waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    lock = f"(hashtext('{schema}'))"
+    async with asyncio.timeout(60):
         with opened.use(("shop", "a"), dsn) as store:
-            async with side.transaction():
-                await side.execute(f'lock table "{schema}".queue')
-                asked = asyncio.create_task(store.work())
+            await side.execute(f"select pg_advisory_lock{lock}")
+            async with store._reads.use() as connection:
+                await connection.execute("set lock_timeout = 0")
+                asked = asyncio.create_task(connection.fetchval(f"select 'answer' from pg_advisory_lock{lock}"))
                 while not await side.fetchval(waits):
                     await asyncio.sleep(0)
                 for other in ("b", "c"):
@@ -169,7 +171,8 @@ async def test_a_store_is_not_closed_while_it_is_used(open_store: Open, side: An
                         await another.registry()
                 while await side.fetchval(there) > 1:
                     await asyncio.sleep(0)
-            assert await asked == []
+                await side.execute(f"select pg_advisory_unlock{lock}")
+                assert await asked == "answer"
         with opened.use(("shop", "d"), dsn):
             while await side.fetchval(there):
                 await asyncio.sleep(0)
