@@ -116,7 +116,7 @@ class Reconciler:
             return await self.leaving.gone(namespace, name)
         target = await self.targets.get(seen)
         if seen.deleting:
-            return await self.leaving.going(seen, datetime.now(UTC), partial(self._well_of, seen, target))
+            return await self.leaving.going(seen, datetime.now(UTC), partial(self._well_looked_at, seen, target))
         if await self.leaving.finalized(seen, target):
             return None  # the patch brings an event
         well = await self._well_of(seen, target)
@@ -194,6 +194,13 @@ class Reconciler:
             several = len(facts.revisions.get(target.function.id, ())) > 1
             if several and self.clock() - facts.looked >= self.settings.drain_seconds:
                 await self.wells.look(namespace, store)
+        return facts
+
+    async def _well_looked_at(self, seen: Seen, target: Target | Fault) -> WellFacts:
+        """The function's well, looked at now if it never was: what drains waits for what the store says."""
+        facts = await self._well_of(seen, target)
+        if facts.reason == "Pending":
+            await self._reconcile_well(facts.namespace, facts.store)
         return facts
 
     async def _act(self, seen: Seen, target: Target | Fault, made: Plan, well: WellFacts) -> tuple[Plan, StoreError | None]:
