@@ -63,6 +63,11 @@ class WellFacts:
         """Whether anything of a DurableFunction was in it when it was last looked at."""
         return any(row.owner == owner_of(name) for row in self.functions.values())
 
+    @property
+    def shown(self) -> tuple[str, str, str, bool]:
+        """What of it shows in the statuses and pods of all its functions."""
+        return self.reason, self.message, self.digest, self.gateway
+
     def functions_in(self, pool: str) -> set[str]:
         """The names of the DurableFunctions that have a revision in this pool."""
         found: set[str] = set()

@@ -59,7 +59,9 @@ class Operator:
         reconciler = Reconciler(cluster, self.settings, self.metrics)
         census = Census(cluster, reconciler, self.settings.namespaces)
         health = Health(self.metrics, census.deaf)
-        self.metrics.watch(Live(lambda: reconciler.queue.depth, census.ages, lambda: cluster.answers))
+        self.metrics.watch(
+            Live(lambda: reconciler.queue.depth + reconciler.well_queue.depth, census.ages, lambda: cluster.answers)
+        )
         await health.start(self.settings.health_host, self.settings.health_port)
         identity = f"{self.settings.pod}_{os.urandom(4).hex()}"
         leadership = Leadership(cluster, self.settings.namespace, identity, self.settings.lease_seconds)
@@ -147,6 +149,7 @@ class Operator:
         rounds = Rounds(reconciler)
         return [
             reconciler.queue.run(),
+            reconciler.well_queue.run(),
             reconciler.events.run(),
             rounds.look_round(),
             rounds.unwatched_round(),

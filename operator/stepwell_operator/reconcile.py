@@ -3,7 +3,6 @@
 handlers, census, resync ──▶ queue ──▶ reconcile: target ─▶ observe ─▶ plan ─▶ register, pools, move, forget ─▶ status
 """
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -12,7 +11,7 @@ from functools import partial
 
 from stepwell.errors import StoreError
 from stepwell_operator.children import Children
-from stepwell_operator.cluster import FUNCTION, Cluster, ClusterError, Conflict, Document, NotThere, note_act, watched
+from stepwell_operator.cluster import FUNCTION, Cluster, Conflict, Document, NotThere, note_act, watched
 from stepwell_operator.events import Events
 from stepwell_operator.facts import WellFacts
 from stepwell_operator.leaving import Leaving, drains
@@ -30,6 +29,8 @@ from stepwell_operator.world import Key, Seen, World, owners_of
 
 SHARED_OWNERS = 100
 """So many functions own a namespace's gateway and Secrets together, so that these go with the last of them, operator or not."""
+MOST_WELLS = 4
+"""So many wells of one namespace are worked on at once: however many of its stores answer nothing, other namespaces have room."""
 EVALUATION = "; this is the evaluation store, one small Postgres for trying out: give a production namespace a store of its own"
 
 
@@ -48,12 +49,15 @@ class Reconciler:
         self.children = Children(cluster, settings, self.world)
         self.events = Events(cluster, settings.pod)
         self.queue: Workqueue[Item] = Workqueue(self.work, settings.workers)
+        # A store that answers nothing takes its time: no function stands in line behind it.
+        self.well_queue: Workqueue[Item] = Workqueue(
+            self.work, settings.workers, most_of=(lambda item: item.namespace, MOST_WELLS)
+        )
         self.clock = clock
         self._settling: Settling[Item] = Settling()
         self.leaving = Leaving(self)
         self._waiting: dict[Key, set[Key]] = defaultdict(set)
         """By a function: those that wait for its functionId."""
-        self._first: dict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # --- what is asked for ---
 
@@ -63,7 +67,7 @@ class Reconciler:
 
     def well(self, namespace: str, store: str, after: float = 0.0) -> None:
         """Look at a well, its Secret and its gateway again."""
-        self.queue.add(Item("well", namespace, store), after)
+        self.well_queue.add(Item("well", namespace, store), after)
 
     def pool(self, namespace: str, pool: str, after: float = 0.0) -> None:
         """Look again at every function that has part in a pool."""
@@ -112,10 +116,14 @@ class Reconciler:
             return await self.leaving.gone(namespace, name)
         target = await self.targets.get(seen)
         if seen.deleting:
-            return await self.leaving.going(seen, datetime.now(UTC), partial(self._well_of, seen, target))
+            return await self.leaving.going(seen, datetime.now(UTC), partial(self._well_looked_at, seen, target))
         if await self.leaving.finalized(seen, target):
             return None  # the patch brings an event
         well = await self._well_of(seen, target)
+        if well.reason == "Pending":
+            if not self.well_queue.fails(Item("well", namespace, well.store)):  # else it has its own pace
+                self.well(namespace, well.store)
+            return None  # the well, once it has been looked at, looks at its functions
         target = self._own(seen, target, well)
         self._join(seen, well)
         made = plan(self._observe(seen, target, well))
@@ -179,26 +187,21 @@ class Reconciler:
         )
 
     async def _well_of(self, seen: Seen, target: Target | Fault) -> WellFacts:
-        """The function's well; looked at now if it never was, or if revisions may have drained since."""
+        """The function's well; looked at now if revisions may have drained since."""
         namespace, store = seen.namespace, self.targets.store_of(seen)
         facts = self.wells.facts(namespace, store)
-        if facts.reason == "Pending":
-            async with self._first[namespace, store]:
-                if facts.reason == "Pending":
-                    await self._first_look(namespace, store)
-        elif facts.ready and isinstance(target, Target):
+        if facts.ready and isinstance(target, Target):
             several = len(facts.revisions.get(target.function.id, ())) > 1
             if several and self.clock() - facts.looked >= self.settings.drain_seconds:
                 await self.wells.look(namespace, store)
         return facts
 
-    async def _first_look(self, namespace: str, store: str) -> None:
-        try:
-            await self._reconcile_well(namespace, store)
-        except ClusterError:
-            # The well may be known by now and its gateway not be made; the function, when it tries again, won't come by here.
-            self.well(namespace, store)
-            raise
+    async def _well_looked_at(self, seen: Seen, target: Target | Fault) -> WellFacts:
+        """The function's well, looked at now if it never was: what drains waits for what the store says."""
+        facts = await self._well_of(seen, target)
+        if facts.reason == "Pending":
+            await self._reconcile_well(facts.namespace, facts.store)
+        return facts
 
     async def _act(self, seen: Seen, target: Target | Fault, made: Plan, well: WellFacts) -> tuple[Plan, StoreError | None]:
         """Write what is to be written to the store, and plan again; with the error of a store that didn't take all of it."""
@@ -330,15 +333,16 @@ class Reconciler:
             return await self._reconcile_well(namespace, store)
         before = self.wells.facts(namespace, store)
         owners = self._well_owners(before, users)
-        was = (before.reason, before.message, before.digest, before.gateway)
-        facts = await self.wells.prepare(namespace, store, self.world.stores.get((namespace, store)), owners)
-        if facts.secret:
-            await self.children.ensure_gateway(facts, owners)
-        facts.gateway = self.children.has_gateway(namespace, store)
-        if (facts.reason, facts.message, facts.digest, facts.gateway) != was:
-            self.leaving.look_for_orphans(facts)
-            if was[0] != "Pending":  # whoever came first waits for this
-                self.look_at(users)
+        was = before.shown
+        try:
+            facts = await self.wells.prepare(namespace, store, self.world.stores.get((namespace, store)), owners)
+            if facts.secret:
+                await self.children.ensure_gateway(facts, owners)
+            facts.gateway = self.children.has_gateway(namespace, store)
+        finally:  # it may be known by now, and its gateway not be made
+            if before.shown != was:
+                self.leaving.look_for_orphans(before)
+                self.look_at(self.users(namespace, store))  # those too that came meanwhile
         return None if facts.ready else 5.0
 
     def _well_owners(self, well: WellFacts, users: list[Seen]) -> Owners:
@@ -370,7 +374,8 @@ class Reconciler:
         """Whether something that is wanted of an item, and can wait, is put off; then there is another look at it in time."""
         left = self._settling.left(item, patience, self.clock())
         if left > 0:
-            self.queue.add(look_at or item, left)
+            looked_at = look_at or item
+            (self.well_queue if looked_at.kind == "well" else self.queue).add(looked_at, left)
         return left > 0
 
     def settled(self, item: Item) -> None:

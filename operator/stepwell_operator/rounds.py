@@ -12,6 +12,9 @@ from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.well_secrets import WellSecrets
 from stepwell_operator.workqueue import Item
 
+AT_ONCE = 8
+"""So many wells are looked at at once, so that one that is slow to answer holds up no other."""
+
 
 class Rounds:
     """The rounds over what a reconciler knows."""
@@ -24,17 +27,23 @@ class Rounds:
         """Every half a minute: read what runs in each well, and look at the functions for which that changed."""
         while True:
             await asyncio.sleep(self._reconciler.settings.look_seconds)
-            for namespace, store in self._reconciler.wells.known():
-                try:
-                    await self._look(namespace, store)
-                except Exception as error:  # noqa: BLE001 - one well's fault is not another's
-                    self._log.warning("a well's look failed", namespace=namespace, store=store, error=type(error).__name__)
+            room = asyncio.Semaphore(AT_ONCE)
+            async with asyncio.TaskGroup() as group:
+                for namespace, store in self._reconciler.wells.known():
+                    group.create_task(self._guarded(room, namespace, store))
+
+    async def _guarded(self, room: asyncio.Semaphore, namespace: str, store: str) -> None:
+        try:
+            async with room:
+                await self._look(namespace, store)
+        except Exception as error:  # noqa: BLE001 - one well's fault is not another's
+            self._log.warning("a well's look failed", namespace=namespace, store=store, error=type(error).__name__)
 
     async def _look(self, namespace: str, store: str) -> None:
         facts = self._reconciler.wells.facts(namespace, store)
         if not facts.ready:
             # One that fails has its own pace: a namespace may be gone whose functions are not, and stays so.
-            if not self._reconciler.queue.fails(Item("well", namespace, store)):
+            if not self._reconciler.well_queue.fails(Item("well", namespace, store)):
                 self._reconciler.well(namespace, store)
             return
         facts = await self._reconciler.wells.look(namespace, store)

@@ -29,6 +29,7 @@ from stepwell_operator.resources.gateway import named
 from stepwell_operator.settings import Settings
 from stepwell_operator.settling import Owners
 from stepwell_operator.target import Target
+from stepwell_operator.trials import Trials
 from stepwell_operator.world import Seen
 
 TAKE_BACK_PAUSE = 60.0
@@ -47,6 +48,7 @@ class Wells:
         self._dsns: dict[WellKey, str] = {}
         self._opened = Opened(cluster.to_write)
         self._migrated: set[WellKey] = set()
+        self._trials: Trials[WellKey] = Trials()
         self._taken_back: dict[WellKey, float] = {}
         self._locks: dict[WellKey, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger("stepwell.operator")
@@ -74,6 +76,7 @@ class Wells:
         self._dsns.pop(key, None)
         self._migrated.discard(key)
         self._taken_back.pop(key, None)
+        self._trials.over(key)
         self._addresses.forget(namespace, store)
         await self._opened.close(key)
 
@@ -83,11 +86,15 @@ class Wells:
         """See that the well has an address and a current schema, and look at it; `spec` is its DurableStore, if there is one."""
         key = (namespace, store)
         async with self._locks[key]:
-            facts = self.facts(namespace, store)
+            facts, began = self.facts(namespace, store), self._clock()
+            if key not in self._dsns and self._trials.paused(key, began):
+                return facts
             try:
                 dsn = await self._addresses.find(namespace, store, spec, owners)
                 if dsn != self._dsns.get(key):
                     await self._readdress(key, dsn)
+                elif self._trials.paused(key, began):
+                    return facts  # what was said of it holds
                 facts.secret, facts.digest = named(STORE_SECRET, store), digest(dsn)
                 try:
                     await self._migrate(key)
@@ -97,9 +104,11 @@ class Wells:
                     await self._migrate(key)
                 await self._look(key)
                 self._taken_back.pop(key, None)
+                self._trials.over(key)
             except ClusterError:
                 raise
             except Exception as error:  # noqa: BLE001 - a store may answer anything, and its address be anything
+                self._trials.failed(key, began, self._clock())
                 self._fail(facts, *self._said_of(error, self._addresses.held(namespace, store) if spec is None else ""))
             return facts
 
@@ -141,6 +150,7 @@ class Wells:
 
     async def _readdress(self, key: WellKey, dsn: str) -> None:
         self._dsns[key] = dsn
+        self._trials.over(key)
         self._migrated.discard(key)
         await self._opened.close(key)
 

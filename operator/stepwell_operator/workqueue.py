@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -23,14 +24,24 @@ class Item:
 
 
 class Workqueue(Generic[K]):
-    """Calls `work(key)` with `workers` at once. What fails is tried again after a pause that doubles, with jitter."""
+    """Calls `work(key)` with `workers` at once. What fails is tried again after a pause that doubles, with jitter.
+
+    `most_of`: whose a key is, and how many of one's keys are worked on at once.
+    """
 
     def __init__(
-        self, work: Callable[[K], Awaitable[float | None]], workers: int, draw: Callable[[], float] = random.random
+        self,
+        work: Callable[[K], Awaitable[float | None]],
+        workers: int,
+        draw: Callable[[], float] = random.random,
+        *,
+        most_of: tuple[Callable[[K], Hashable], int] | None = None,
     ) -> None:
         self._work = work
         self._workers = workers
         self._draw = draw
+        self._most_of = most_of
+        self._busy_of: Counter[Hashable] = Counter()
         self._waiting: dict[K, None] = {}
         self._busy: set[K] = set()
         self._again: set[K] = set()
@@ -76,24 +87,42 @@ class Workqueue(Generic[K]):
 
     async def _worker(self) -> None:
         while True:
-            while not self._waiting:
+            while (key := self._next()) is None:
                 self._there.clear()
                 await self._there.wait()
-            key = next(iter(self._waiting))
             del self._waiting[key]
-            self._busy.add(key)
+            self._take(key, +1)
             try:
                 after = await self._work(key)
                 self._failures.pop(key, None)
             except Exception as error:  # noqa: BLE001 - one key's fault is not another's
                 after = self._failed(key, error)
-            self._busy.discard(key)
+            self._take(key, -1)
             self.done += 1
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
             elif after is not None:
                 self._later(key, after)
+
+    def _next(self) -> K | None:
+        if self._most_of is None:
+            return next(iter(self._waiting), None)
+        whose, most = self._most_of
+        return next((key for key in self._waiting if self._busy_of[whose(key)] < most), None)
+
+    def _take(self, key: K, step: int) -> None:
+        """A key is taken in hand (+1), or out of it (-1)."""
+        if step > 0:
+            self._busy.add(key)
+        else:
+            self._busy.discard(key)
+        if self._most_of is not None:
+            whose = self._most_of[0](key)
+            self._busy_of[whose] += step
+            if not self._busy_of[whose]:
+                del self._busy_of[whose]
+            self._there.set()  # one of the same owner's may have its turn
 
     def _failed(self, key: K, error: Exception) -> float:
         count = self._failures[key] = self._failures.get(key, 0) + 1

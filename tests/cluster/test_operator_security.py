@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -462,6 +463,25 @@ def _edit(place: Place) -> float:
     generation = place.read("theirs")["metadata"]["generation"]
     place.until("theirs", lambda one: one["status"].get("observedGeneration") == generation, 30)
     return time.monotonic() - began
+
+
+def test_stores_that_answer_nothing_delay_nobody(place: Place, other: Place) -> None:
+    """Twenty functions of one address that swallows packets, and twenty of addresses each of their own, hold up no other's edit."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as hole:  # it accepts nobody
+        address = f"postgresql://u:p@127.0.0.1:{hole.getsockname()[1]}/d"
+        secret(place, "addresses", {"hole": address})
+        durable_store(place, "hole", "hole")
+        for number in range(20):
+            durable_store(place, f"hole-{number}", "hole")
+        where = FUNCTIONS.format(place.namespace)
+        for number in range(20):
+            for name, store in ((f"one-{number}", "hole"), (f"own-{number}", f"hole-{number}")):
+                place.api.create(where, function(name, storeRef={"name": store}))
+        slowest = max(_edit(other) for _ in range(12))
+        for name in ("one-19", "own-19"):
+            place.until(name, says("StoreReady", "False", "Unreachable"))
+        slowest = max([slowest, *(_edit(other) for _ in range(12))])
+        assert slowest <= 2 * crowding(), slowest
 
 
 # --- pods and rights ---

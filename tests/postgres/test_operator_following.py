@@ -1,5 +1,6 @@
 """Wells follow the administrator's address, or stay where they are and usable; the API server's part is played by a dict of Secrets."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -325,3 +326,26 @@ async def test_our_secret_with_what_is_no_text_is_told(operator: Operator, shop:
     seen = SimpleNamespace(name="default", spec=orjson.dumps({"secretRef": {"name": "mine"}}))
     await operator.wells.prepare(shop, "default", cast("Any", seen), Owners([]))
     assert operator.secrets.dsn(shop) == AWAY
+
+
+async def test_a_store_that_is_slow_to_fail_is_left_alone_until_its_address_changes(operator: Operator, shop: str) -> None:
+    """Of looks at such a well most ask the store nothing and say what was said before; another address is tried at once."""
+    tried: list[str] = []
+
+    async def let_wait(_reader: object, writer: asyncio.StreamWriter) -> None:
+        operator.now += 5  # so long it took
+        tried.append("tried")
+        writer.close()
+
+    async with await asyncio.start_server(let_wait, "127.0.0.1", 0) as server:
+        [port] = {one.getsockname()[1] for one in server.sockets}
+        operator.secrets.put(shop, "stepwell-store", f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=disable")
+        for seconds in (0, 4, 4, 4, 4, 4, 4):
+            operator.now += seconds
+            told = await operator.prepare(shop)
+            assert told.reason == "Unreachable"
+            assert "can't be reached" in told.message
+        assert len(tried) == 3
+        del operator.secrets.there[shop, "stepwell-store"]
+        assert (await operator.prepare(shop)).ready
+        assert len(tried) == 3

@@ -89,6 +89,36 @@ async def test_keys_are_worked_on_side_by_side() -> None:
     assert done == ["a", "b", "c", "slow"]
 
 
+async def test_one_owners_keys_do_not_take_every_worker() -> None:
+    """Of the keys of one owner no more than so many are worked on at once; the others wait their turn, and others' go ahead."""
+    done: list[str] = []
+    most = 0
+    busy: set[str] = set()
+    go = asyncio.Event()
+
+    async def work(key: str) -> None:
+        nonlocal most
+        busy.add(key)
+        most = max(most, sum(one.startswith("a") for one in busy))
+        if key.startswith("a"):
+            await go.wait()
+        busy.discard(key)
+        done.append(key)
+
+    queue: Workqueue[str] = Workqueue(work, 4, most_of=(lambda key: key[0], 2))
+    for key in ("a1", "a2", "a3", "a4", "a5", "b1", "c1"):
+        queue.add(key)
+    task = asyncio.create_task(queue.run())
+    await until(lambda: len(done) == 2)
+    assert sorted(done) == ["b1", "c1"]
+    assert (sorted(busy), queue.depth) == (["a1", "a2"], 3)
+    go.set()
+    await until(lambda: queue.idle)
+    task.cancel()
+    assert (sorted(done), most) == (["a1", "a2", "a3", "a4", "a5", "b1", "c1"], 2)
+    assert not queue._busy_of
+
+
 async def test_what_fails_is_tried_again_later_and_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pause doubles up to the longest one; a success starts over; no other key is held up."""
     monkeypatch.setattr(workqueue, "FIRST_PAUSE", 0.001)
