@@ -6,11 +6,11 @@ reconciles tries again from the top.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -21,6 +21,8 @@ from stepwell.errors import StepwellError
 
 MANAGER = "stepwell-operator"
 TIMEOUT = 30.0
+AT_ONCE = 8
+"""So many calls of `few_at_once` are under way together."""
 PAGE = 100
 """Objects a page: a parsed Deployment takes 40 KB, and a page is parsed whole."""
 METADATA_PAGE = 500
@@ -28,6 +30,8 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 Document = dict[str, Any]
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 class ClusterError(StepwellError):
@@ -278,6 +282,13 @@ class Cluster:
         if answer.status < 300:
             return answer.status, orjson.loads(data) if data else {}
         raise _error(answer.status, data, answer.headers.get("Retry-After"), method, path)
+
+
+async def few_at_once(keys: Sequence[K], ask: Callable[[K], Awaitable[T]]) -> AsyncIterator[dict[K, T]]:
+    """Ask for each of these, `AT_ONCE` at a time: the answers, as many at once."""
+    for start in range(0, len(keys), AT_ONCE):
+        some = keys[start : start + AT_ONCE]
+        yield dict(zip(some, await asyncio.gather(*map(ask, some)), strict=True))
 
 
 async def connect() -> Cluster:

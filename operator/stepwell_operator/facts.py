@@ -21,6 +21,10 @@ def name_of(row: FunctionRow) -> str | None:
     return row.owner.removeprefix(OWNER) if row.owner.startswith(OWNER) else None
 
 
+WellKey = tuple[str, str]
+"""Namespace and store name."""
+
+
 @dataclass(slots=True)
 class WellFacts:
     """A well as last looked at. `reason` is one of `StoreReady`'s; what is in it is only known while that is `Connected`.

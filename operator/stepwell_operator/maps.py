@@ -4,17 +4,15 @@ They are their users' and carry no label of ours, so no watch tells of them. Eve
 those that have another than the one that was read are read again. What is the source of no function any more is let go of.
 """
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepwell_operator.cluster import CONFIG_MAP, Cluster
+from stepwell_operator.cluster import CONFIG_MAP, Cluster, few_at_once
 from stepwell_operator.names import MANAGED_BY, OPERATOR
 from stepwell_operator.world import Document, Key, mapping
 
 PACE = 5.0
-AT_ONCE = 8
 MOST_NAMESPACES = 10
 """In so many namespaces the maps are listed one by one; where they are in more, those of the whole cluster are."""
 NOT_OURS = f"{MANAGED_BY}!={OPERATOR}"
@@ -57,11 +55,9 @@ class ConfigMaps:
         there = await self._versions(used)
         stale = [key for key in used if key not in self.read or there.get(key, Map().mark) != self.read[key].mark]
         changed: set[Key] = set()
-        for start in range(0, len(stale), AT_ONCE):
-            some = stale[start : start + AT_ONCE]
-            before = [self.read.get(key) for key in some]
-            after = await asyncio.gather(*map(self.get, some))
-            changed |= {key for key, old, new in zip(some, before, after, strict=True) if old is None or old.mark != new.mark}
+        before = {key: one.mark for key, one in self.read.items()}
+        async for some in few_at_once(stale, self.get):
+            changed |= {key for key, one in some.items() if before.get(key) != one.mark}
         return changed
 
     async def _versions(self, used: Collection[Key]) -> dict[Key, str]:

@@ -9,9 +9,7 @@ from stepwell.errors import StoreError
 from stepwell.store.postgres import PostgresStore
 from stepwell_operator.addresses import Unready
 from stepwell_operator.contents import MOST_READ
-
-WellKey = tuple[str, str]
-"""Namespace and store name."""
+from stepwell_operator.facts import WellKey
 
 
 class Opened:

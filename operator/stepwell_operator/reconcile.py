@@ -69,6 +69,11 @@ class Reconciler:
         """Look at a well, its Secret and its gateway again."""
         self.well_queue.add(Item("well", namespace, store), after)
 
+    def well_at_its_pace(self, namespace: str, store: str) -> None:
+        """Look at a well again, unless it fails: then it is tried again by itself, with pauses that grow."""
+        if not self.well_queue.fails(Item("well", namespace, store)):
+            self.well(namespace, store)
+
     def pool(self, namespace: str, pool: str, after: float = 0.0) -> None:
         """Look again at every function that has part in a pool."""
         for name in self._members(namespace, pool):
@@ -121,8 +126,7 @@ class Reconciler:
             return None  # the patch brings an event
         well = await self._well_of(seen, target)
         if well.reason == "Pending":
-            if not self.well_queue.fails(Item("well", namespace, well.store)):  # else it has its own pace
-                self.well(namespace, well.store)
+            self.well_at_its_pace(namespace, well.store)
             return None  # the well, once it has been looked at, looks at its functions
         target = self._own(seen, target, well)
         self._join(seen, well)

@@ -10,7 +10,6 @@ from stepwell_operator.facts import name_of
 from stepwell_operator.maps import PACE
 from stepwell_operator.reconcile import Reconciler
 from stepwell_operator.well_secrets import WellSecrets
-from stepwell_operator.workqueue import Item
 
 AT_ONCE = 8
 """So many wells are looked at at once, so that one that is slow to answer holds up no other."""
@@ -43,8 +42,7 @@ class Rounds:
         facts = self._reconciler.wells.facts(namespace, store)
         if not facts.ready:
             # One that fails has its own pace: a namespace may be gone whose functions are not, and stays so.
-            if not self._reconciler.well_queue.fails(Item("well", namespace, store)):
-                self._reconciler.well(namespace, store)
+            self._reconciler.well_at_its_pace(namespace, store)
             return
         facts = await self._reconciler.wells.look(namespace, store)
         for function_id in facts.take_changed():

@@ -4,19 +4,16 @@ At most `MOST` are asked for in a round, those that wait the longest: with more 
 it takes, and the calls don't grow with the number of wells.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stepwell_operator.cluster import SECRET, Cluster
+from stepwell_operator.cluster import SECRET, Cluster, few_at_once
+from stepwell_operator.facts import WellKey
 from stepwell_operator.names import GATEWAY_SECRET, STORE_SECRET
 from stepwell_operator.resources.gateway import named
 from stepwell_operator.world import Key
 
 MOST = 40
-AT_ONCE = 8
-WellKey = tuple[str, str]
-"""Namespace and store name."""
 
 
 @dataclass(slots=True)
@@ -36,10 +33,8 @@ class WellSecrets:
         self._versions = {key: version for key, version in self._versions.items() if key in whose}
         asked = [*(key for key in whose if key not in self._versions), *self._versions][:MOST]
         changed: set[WellKey] = set()
-        for start in range(0, len(asked), AT_ONCE):
-            some = asked[start : start + AT_ONCE]
-            there = await asyncio.gather(*(self.cluster.version(SECRET, *key) for key in some))
-            changed |= self._take(dict(zip(some, there, strict=True)), whose)
+        async for some in few_at_once(asked, lambda key: self.cluster.version(SECRET, *key)):
+            changed |= self._take(some, whose)
         return changed
 
     def _take(self, there: Mapping[Key, str], whose: Mapping[Key, WellKey]) -> set[WellKey]:

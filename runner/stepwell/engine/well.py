@@ -270,9 +270,8 @@ class Well:
             if row is not None and row.ended == ended:
                 counted = self.metrics.of(row.function_id)
                 counted.finished(row.status, (ended - row.created) / 1e6)
-                if (
-                    row.status is RunStatus.FAILED
-                ):  # of what isn't an execution, only a sweep that finds a run poisoned ends it so
+                # Of all that isn't an execution, only a sweep that finds a run poisoned ends it so.
+                if row.status is RunStatus.FAILED:
                     counted.parked.value += 1
 
     def _heard(self, payload: str) -> None:

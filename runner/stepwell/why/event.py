@@ -106,10 +106,10 @@ def event_why(event: StoredEvent, found: Sequence[Reaction], now: int) -> EventW
             ahead,
             "each run says what it waits for",
         )
-    listening = [one for one in others if one.decision != OTHER_NAME]
-    if listening:
-        first = listening[0]
-        more = f"; and {len(listening) - 1} more" if len(listening) > 1 else ""
+    against = [one for one in others if one.decision != OTHER_NAME]
+    if against:
+        first = against[0]
+        more = f"; and {len(against) - 1} more" if len(against) > 1 else ""
         sentence = f"{ended and f'{ended}; '}started nothing: {first.function_id} {first.decision}: {first.detail}{more}"
         return EventWhy(
             sentence, event.received, None, NEXT.get(first.decision, "mend the expression, then send it again with another id")

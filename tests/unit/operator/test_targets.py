@@ -6,8 +6,8 @@ import pytest
 from unit.operator.observations import seen_of, spec_of
 from unit.operator.server import Server
 
-from stepwell_operator.cluster import CONFIG_MAP
-from stepwell_operator.maps import AT_ONCE, MOST_NAMESPACES
+from stepwell_operator.cluster import AT_ONCE, CONFIG_MAP
+from stepwell_operator.maps import MOST_NAMESPACES
 from stepwell_operator.target import Fault, Target
 from stepwell_operator.targets import Targets
 from stepwell_operator.world import Seen, World
